@@ -1,0 +1,1 @@
+"""Installs, starts and packages the portal; run through `make`."""
