@@ -1,0 +1,1 @@
+"""The AMC administration API: instances, advertisers, collaborations, mapping tables and invitations."""
