@@ -1,0 +1,1 @@
+"""The portal's one domain: onboarding onto Amazon Marketing Cloud collaboration instances."""
