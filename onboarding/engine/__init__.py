@@ -1,0 +1,1 @@
+"""Runs the steps: states, leases, retries, the clock."""

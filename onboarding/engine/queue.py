@@ -1,0 +1,61 @@
+"""Puts rows on the queue. Redis only carries: a job holds the id of a step, and losing it loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import django_rq
+import structlog
+from django.db import transaction
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+WORK = "onboarding.jobs.work"
+IDENTITY_WORK = "onboarding.jobs.identity"
+DEFAULT_QUEUE = "default"
+# Long work has a queue of its own, or steps would wait behind it.
+IDENTITY_QUEUE = "identity"
+LONGEST_SECONDS = 7 * 86_400
+
+
+def put(step_ids: Iterable[int]) -> bool:
+    """Enqueue a job for each step; False if Redis could not be reached (the clock will try again)."""
+    return _enqueue(DEFAULT_QUEUE, WORK, step_ids)
+
+
+def put_job(function: str, row: int) -> bool:
+    """Have a worker call `function` (its dotted name) with the key of a row; False if Redis could not be reached."""
+    return _enqueue(DEFAULT_QUEUE, function, [row])
+
+
+def _enqueue(name: str, function: str, rows: Iterable[int], **options: Any) -> bool:
+    ids = list(rows)
+    if not ids:
+        return True
+    try:
+        queue = django_rq.get_queue(name)
+        with queue.connection.pipeline() as pipeline:
+            for row in ids:
+                queue.enqueue_call(function, args=(row,), pipeline=pipeline, **options)
+            pipeline.execute()
+    except RedisError as error:
+        log.warning("queue out of reach", error=type(error).__name__, job=function, count=len(ids))
+        return False
+    return True
+
+
+def put_identity(job_ids: Iterable[int]) -> bool:
+    """Enqueue work on identity files by the ids of its rows; False if Redis could not be reached."""
+    return _enqueue(IDENTITY_QUEUE, IDENTITY_WORK, job_ids, timeout=LONGEST_SECONDS)
+
+
+def put_identity_on_commit(job_id: int) -> None:
+    """Enqueue work on identity files once the surrounding transaction is committed."""
+    transaction.on_commit(partial(put_identity, [job_id]))
+
+
+def put_on_commit(step_id: int) -> None:
+    """Enqueue the step once the surrounding transaction is committed."""
+    transaction.on_commit(partial(put, [step_id]))

@@ -1,0 +1,283 @@
+"""Guide 4, "Create an AWS Clean Rooms backed AMC instance": `POST /amc/instances`, and waiting until it is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.utils.dateparse import parse_datetime
+
+from onboarding.guide.plan import Call, Look, Ref, Until
+from onboarding.guide.step import GuideStep, Question, Situation
+from onboarding.models import Instance
+
+_NAME = re.compile(r"[A-Za-z0-9 _]{3,50}")
+_ADVERTISER = re.compile(r"[A-Za-z0-9 ]+")
+_NOTED = (
+    "instance_id",
+    "name",
+    "creation_status",
+    "aws_account_id",
+    "advertiser_name",
+    "data_upload_aws_account_id",
+    "api_endpoint",
+    "created_in_amc_at",
+    "collaboration_id",
+    "collaboration_name",
+    "seen_at",
+)
+MOST_PARTNERS = 2  # the specification's maxItems of acrCustomerPartners
+
+
+def clean_aws_account(value: str) -> str:
+    """An AWS account id as 12 digits; blanks and dashes, as the console writes it, are taken out.
+
+    Raises forms.ValidationError for anything else.
+    """
+    digits = re.sub(r"[\s-]", "", value)
+    if not re.fullmatch(r"[0-9]{12}", digits):
+        raise forms.ValidationError("An AWS account id has exactly 12 digits, such as 1234-5678-9012.")
+    return digits
+
+
+class InstanceName(Question):
+    """`instanceName`."""
+
+    slug = "name"
+    heading = "What should the instance be called?"
+    hint = "People will see this name in AMC. 3 to 50 letters, digits, spaces or underscores."
+    why = "AMC does not stop two instances from having one name; the portal does, so that nobody mixes them up."
+    name = forms.CharField(
+        label="Instance name",
+        strip=True,
+        min_length=3,
+        max_length=50,
+        error_messages={
+            "min_length": "The name needs at least 3 characters.",
+            "max_length": "The name may have 50 characters at most.",
+        },
+    )
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not _NAME.fullmatch(name):
+            raise forms.ValidationError("Use English letters, digits, spaces and underscores only.")
+        taken = (
+            Instance.objects.filter(account=self.situation.account, name__iexact=name, gone_at=None)
+            .exclude(pk=self.situation.instance.pk)
+            .exclude(status="cancelled")
+            .exists()
+        )
+        if taken:
+            raise forms.ValidationError(
+                f"{self.situation.account} already has an instance called “{name}”. Choose another name, "
+                "or open that instance and onboard it."
+            )
+        return name
+
+
+class AdvertiserName(Question):
+    """`advertiserName`."""
+
+    slug = "advertiser"
+    heading = "Which advertiser is it for?"
+    hint = "Letters, digits and spaces. Leave it empty if the account has one advertiser only."
+    why = "AMC shows it next to the instance. It can't begin or end with a space."
+    name = forms.CharField(label="Advertiser name", required=False, max_length=200, strip=False)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not name:
+            return ""
+        if name != name.strip():
+            raise forms.ValidationError("The advertiser name can't begin or end with a space.")
+        if not _ADVERTISER.fullmatch(name):
+            raise forms.ValidationError("Use English letters, digits and spaces only.")
+        return name
+
+
+class PrimaryAccount(Question):
+    """`awsAccountId`."""
+
+    slug = "aws-account"
+    heading = "Which AWS account will join the collaboration?"
+    hint = "The 12 digits are at the top right of the AWS console, behind the account's name."
+    why = "This account receives the query results, and it can't be changed once the collaboration is joined."
+    account_id = forms.CharField(label="AWS account id", max_length=20)
+
+    def clean_account_id(self) -> str:
+        return clean_aws_account(self.cleaned_data["account_id"])
+
+    @classmethod
+    def becomes(cls, situation: Situation, answers: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        return [("Region", "us-east-1, the only one that AMC on Clean Rooms supports today")]
+
+
+class Parties(Question):
+    """Single-party or multi-party."""
+
+    slug = "parties"
+    heading = "Does the data lie in more than one AWS account?"
+    hint = "A partner's account, or a second account of your own, can bring data to the same collaboration."
+    why = "Partners are invited when the instance is made. They can't be added to it later."
+    multi = forms.TypedChoiceField(
+        label="Where the data lies",
+        choices=[("no", "One account: all the data is in the account that joins"), ("yes", "More than one account")],
+        widget=forms.RadioSelect,
+        coerce=lambda value: value == "yes",
+    )
+
+    @classmethod
+    def summary(cls, answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [("Where the data lies", "More than one AWS account" if answer.get("multi") else "One AWS account")]
+
+
+class Partners(Question):
+    """`acrCustomerPartners`."""
+
+    slug = "partners"
+    heading = "Who else brings data?"
+    hint = "Up to two more AWS accounts, each with a name that the others will see."
+    why = "Each of them gets an invitation in AWS Clean Rooms and joins with a membership of its own."
+    account_1 = forms.CharField(label="First partner: AWS account id", max_length=20)
+    name_1 = forms.CharField(label="First partner: display name", max_length=100)
+    account_2 = forms.CharField(label="Second partner: AWS account id", max_length=20, required=False)
+    name_2 = forms.CharField(label="Second partner: display name", max_length=100, required=False)
+
+    @classmethod
+    def applies(cls, situation: Situation, answers: Mapping[str, Mapping[str, Any]]) -> bool:
+        return bool(answers.get(Parties.slug, {}).get("multi"))
+
+    def clean_account_1(self) -> str:
+        return clean_aws_account(self.cleaned_data["account_1"])
+
+    def clean_account_2(self) -> str:
+        value: str = self.cleaned_data["account_2"]
+        return clean_aws_account(value) if value else ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        primary = self.situation.answer(CreateInstance.key, PrimaryAccount.slug, "account_id")
+        first, second = cleaned.get("account_1"), cleaned.get("account_2")
+        for number, value in (("1", first), ("2", second)):
+            if value and value == primary:
+                self.add_error(
+                    f"account_{number}", "This is the account that joins. A partner needs an account of its own."
+                )
+        if first and first == second:
+            self.add_error("account_2", "Both partners have the same account.")
+        if second and not cleaned.get("name_2"):
+            self.add_error("name_2", "Give the second partner a display name.")
+        if cleaned.get("name_2") and not second and "account_2" not in self.errors:
+            self.add_error("account_2", "Give the second partner's AWS account id, or clear its name.")
+        name_1, name_2 = cleaned.get("name_1"), cleaned.get("name_2")
+        if name_1 and name_2 and name_1.casefold() == name_2.casefold():
+            self.add_error("name_2", "Both partners have the same display name; nobody could tell them apart.")
+        return cleaned
+
+
+class CreateInstance(GuideStep):
+    """Guide 4: creates the instance, and with it the collaboration in AWS Clean Rooms."""
+
+    key = "create-instance"
+    title = "Create the instance"
+    stage = "Create the instance"
+    section = "Guide 4: Create an AWS Clean Rooms backed AMC instance"
+    summary = "Its name, its AWS account, and who else brings data."
+    needs = ("amc-access",)
+    usually = "about 30 minutes, up to a day"
+    undo = "The instance can be deleted later, with all that is in it. Its partners can't be changed."
+    questions = (InstanceName, AdvertiserName, PrimaryAccount, Parties, Partners)
+
+    def act(self, situation: Situation) -> str:
+        return f"Create instance “{situation.answer(self.key, 'name', 'name', situation.instance.name)}”"
+
+    def payload(self, situation: Situation) -> dict[str, Any]:
+        """The body of `POST /amc/instances`. `acrBacked` is a boolean, and there is never an `s3BucketName`."""
+        body: dict[str, Any] = {
+            "instanceName": situation.answer(self.key, "name", "name"),
+            "awsAccountId": situation.answer(self.key, "aws-account", "account_id"),
+            "acrBacked": True,
+        }
+        advertiser = situation.answer(self.key, "advertiser", "name")
+        if advertiser:
+            body["advertiserName"] = advertiser
+        if situation.answer(self.key, "parties", "multi"):
+            partners = situation.answers.get(self.key, {}).get("partners", {})
+            body["acrCustomerPartners"] = [
+                {"awsAccountId": partners[f"account_{number}"], "displayName": partners[f"name_{number}"]}
+                for number in range(1, MOST_PARTNERS + 1)
+                if partners.get(f"account_{number}")
+            ]
+        return body
+
+    def plan(self, situation: Situation) -> list[Call]:
+        body = self.payload(situation)
+        made = Ref(self.key, "instance", "instance.instanceId")
+        return [
+            Call(
+                key="instance",
+                title=f"AMC instance “{body['instanceName']}”",
+                service="amc",
+                operation="createInstance",
+                params=body,
+                effect="create",
+                look=Look(
+                    operation="listInstances",
+                    items="instances",
+                    where={"instanceName": body["instanceName"]},
+                    ignore={"creationStatus": ["FAILED"]},
+                    same={"awsAccountId": body["awsAccountId"]},
+                    wrap="instance",
+                ),
+                token_param="idempotencyToken",  # noqa: S106 - the name of a parameter
+                undo="Deleting the instance deletes everything in it.",
+            ),
+            Call(
+                key="created",
+                title="Wait until AMC has created it",
+                service="amc",
+                operation="getInstance",
+                params={"instanceId": made},
+                effect="wait",
+                until=Until(
+                    path="instance.creationStatus",
+                    # SUCCEEDED is the old name of COMPLETED.
+                    done=("COMPLETED", "SUCCEEDED"),
+                    failed={"FAILED": "AMC could not create the instance."},
+                    give_up=3 * 86_400,
+                    usually="about 30 minutes",
+                ),
+            ),
+        ]
+
+    def foresee(self, situation: Situation) -> dict[str, str]:
+        name = situation.answer(self.key, "name", "name")
+        found = (
+            Instance.objects.filter(account=situation.account, name=name, gone_at=None)
+            .exclude(instance_id="")
+            .exclude(creation_status="FAILED")
+            .exists()
+        )
+        return {"instance": "adopt" if found else "make"}
+
+    def note(self, situation: Situation, call: str, output: Any, now: datetime) -> None:
+        seen = output.get("instance", {})
+        instance = situation.instance
+        instance.instance_id = seen.get("instanceId") or instance.instance_id
+        instance.name = seen.get("instanceName") or instance.name
+        instance.creation_status = seen.get("creationStatus") or ""
+        instance.aws_account_id = seen.get("awsAccountId") or instance.aws_account_id
+        instance.advertiser_name = seen.get("customerCanonicalName") or instance.advertiser_name
+        instance.data_upload_aws_account_id = seen.get("dataUploadAwsAccountId") or ""
+        instance.api_endpoint = seen.get("apiEndpoint") or ""
+        created = seen.get("creationDatetime")
+        instance.created_in_amc_at = parse_datetime(created) if created else instance.created_in_amc_at
+        collaboration = seen.get("acrCollaboration") or {}
+        instance.collaboration_id = collaboration.get("id") or instance.collaboration_id
+        instance.collaboration_name = collaboration.get("name") or instance.collaboration_name
+        instance.seen_at = now
+        instance.save(update_fields=_NOTED)

@@ -1,0 +1,1 @@
+"""What each page reads, in a number of queries that does not grow with the rows."""
