@@ -1,0 +1,40 @@
+"""For every test: whatever is logged holds no token, no secret and no marked value of an identity file."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.leaks import Watch
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One for all tests of this process: playwright can't be started a second time beside itself."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def watch():
+    """Reads the log as the portal writes it."""
+    root, reader = logging.getLogger(), Watch()
+    written = [one.formatter for one in root.handlers if type(one) is logging.StreamHandler and one.formatter]
+    reader.setFormatter(written[0])
+    root.addHandler(reader)
+    yield reader
+    root.removeHandler(reader)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks_into_the_log(watch):
+    watch.found.clear()
+    yield
+    assert watch.found == []

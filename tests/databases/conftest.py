@@ -1,0 +1,7 @@
+"""A portal with one AMC account and its people, and a program with a token."""
+
+from tests.api.conftest import program
+from tests.engine.conftest import account, amazon, clock, onboarding, queued
+from tests.pages.conftest import admin, analyst, approver
+
+__all__ = ["account", "admin", "amazon", "analyst", "approver", "clock", "onboarding", "program", "queued"]

@@ -1,0 +1,67 @@
+"""``python -m onboarding.identity``: exit codes, JSON, and rows explained on a terminal only."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from onboarding.identity.__main__ import main, memory
+from tests.identity.conftest import MAPPING
+
+
+def test_exit_codes(write_csv, person, tmp_path, capsys):
+    good = write_csv([person("c1"), person("c2")])
+    bad = write_csv([person("c1"), person("")], name="bad.csv")
+    assert main(["check", good, "--country", "US"]) == 0
+    assert main(["check", bad, "--country", "US"]) == 1
+    assert main(["check", str(tmp_path / "none.csv")]) == 2
+    assert (
+        main(["prepare", good, "--country", "US", "--out", str(tmp_path / "out"), "--jobs", "1", "--memory", "64MB"])
+        == 0
+    )
+    assert main(["prepare", bad, "--country", "US", "--out", str(tmp_path / "out2"), "--clear"]) == 1
+    assert main(["prepare", good, "--country", "Narnia", "--out", str(tmp_path / "out3")]) == 2
+    assert "nothing to read there" in capsys.readouterr().err
+
+
+def test_json_and_a_mapping_from_a_file(write_csv, person, tmp_path, capsys):
+    columns = tmp_path / "map.json"
+    columns.write_text(json.dumps({name: kind.value for name, kind in MAPPING.items()}))
+    assert main(["check", write_csv([person("c1")]), "--columns", str(columns), "--country", "US", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1
+
+
+def test_explain_shows_a_row_on_a_terminal(write_csv, person, monkeypatch, capsys):
+    path = write_csv([person("c1"), ["ragged"], person("c3", first_name="José")])
+    assert main(["explain", path, "--row", "3", "--country", "US"]) == 2
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["explain", path, "--row", "3", "--country", "US"]) == 0
+    shown = capsys.readouterr().out
+    assert "'jos'" in shown
+    assert "12065550100" in shown
+    assert main(["explain", path, "--row", "2"]) == 1
+    assert main(["explain", path, "--row", "9"]) == 2
+
+
+def test_a_bar_says_how_far_it_is_on_a_terminal_alone(write_csv, person, tmp_path, monkeypatch, capsys):
+    path = write_csv([person(f"c{n}") for n in range(30)])
+    assert main(["check", path, "--country", "US"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(["prepare", path, "--country", "US", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().err
+    assert "keys" in shown and "prepare" in shown and "100%" in shown and "30 rows" in shown
+
+
+def test_it_runs_without_django(write_csv, person):
+    code = "import runpy, sys; sys.argv = ['identity', 'check', sys.argv[1], '--country', 'US']\n"
+    code += "try:\n runpy.run_module('onboarding.identity', run_name='__main__')\n"
+    code += "except SystemExit as end:\n assert not [m for m in sys.modules if m.split('.')[0] == 'django']\n raise"
+    done = subprocess.run([sys.executable, "-c", code, write_csv([person("c1")])], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("text", "size"), [("512MB", 512 << 20), ("2gb", 2 << 30), ("1000", 1000)])
+def test_sizes(text, size):
+    assert memory(text) == size

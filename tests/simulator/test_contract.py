@@ -1,0 +1,125 @@
+"""The project's own description of the API against the published one, and the simulator against either."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from simulator import contract
+from simulator.amc import description
+from simulator.amc.api import HANDLERS
+from simulator.people import CLIENT_ID, HARBOUR
+
+PUBLISHED = Path(
+    os.environ.get("AMC_OPENAPI")
+    or Path(__file__).parents[3] / "shared" / "reference" / "amc-administration.openapi.json"
+)
+
+
+def published():
+    """The vendor's file if it is here, else our own description: then at least nothing contradicts itself."""
+    return json.loads(PUBLISHED.read_bytes()) if PUBLISHED.exists() else description.document()
+
+
+def test_our_description_is_sound():
+    validate(description.document())
+    ids = [one.id for one in description.operations()]
+    assert len(ids) == len(set(ids)) == 21
+    assert set(ids) == {*HANDLERS, "AmcpLinkListAmcAccounts"}
+
+
+def test_nothing_published_is_missing_from_our_description():
+    assert contract.differences(published(), description.document()) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (lambda d: d["paths"].pop("/amc/accounts"), "GET /amc/accounts: missing"),
+        (lambda d: d["paths"]["/amc/instances"].pop("post"), "POST /amc/instances: missing"),
+        (lambda d: d["components"]["schemas"]["Instance"]["properties"].pop("entities"), ".entities: missing"),
+        (lambda d: d["components"]["schemas"]["Instance"]["required"].remove("instanceId"), "instanceId: is required"),
+        (lambda d: d["components"]["schemas"]["AdvertiserType"]["enum"].remove("SAS"), "enum has SAS"),
+        (lambda d: d["components"]["schemas"]["AdvertiserType"]["enum"].append("TV"), "enum has no TV"),
+        (
+            lambda d: d["components"]["schemas"]["AmcCreateInstanceRequest"]["properties"][
+                "acrCustomerPartners"
+            ].update(maxItems=3),
+            "maxItems is 2",
+        ),
+        (
+            lambda d: d["components"]["schemas"]["ListCollaborationIdMappingJobsPayload"]["properties"][
+                "maxResults"
+            ].update(maximum=100),
+            "maximum is 25",
+        ),
+        (lambda d: d["components"]["parameters"]["AdvertiserId"].pop("required"), "required is True"),
+        (lambda d: d["components"]["parameters"]["UpdateId"]["schema"].update(type="string"), "type is integer"),
+        (lambda d: d["paths"]["/amc/instances"]["get"]["responses"].pop("422"), "no response 422"),
+        (lambda d: d["components"]["responses"]["BadRequest"]["content"].clear(), "no application/vnd"),
+    ],
+)
+def test_the_comparison_finds_what_is_missing(harm, complaint):
+    # YAML's anchors share parts; JSON has none.
+    original = json.loads(json.dumps(description.document()))
+    harmed = copy.deepcopy(original)
+    harm(harmed)
+    found = contract.differences(original, harmed)
+    assert found and all(complaint in one for one in found), found
+
+
+def test_the_command_says_what_differs(tmp_path, capsys):
+    other = json.loads(json.dumps(description.document()))
+    other["paths"]["/amc/more"] = {"get": {"operationId": "more", "responses": {}}}
+    file = tmp_path / "published.json"
+    file.write_text(json.dumps(other))
+    assert contract.main([str(file)]) == 1
+    assert "GET /amc/more: missing" in capsys.readouterr().out
+    file.write_text(json.dumps(description.document()))
+    assert contract.main([str(file)]) == 0
+
+
+# The running simulator against the specification
+
+CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+
+
+def test_schemathesis_finds_no_answer_outside_the_specification(http, tmp_path):
+    """The command of docs/simulator.md, with few examples for each operation."""
+    http.post("/_simulator/reset")
+    specification = tmp_path / "specification.json"
+    document = json.loads(json.dumps(published()))
+    document["paths"] = {path: item for path, item in document["paths"].items() if path.startswith("/amc/")}
+    # A 204 with a body, as published, is nothing that HTTP can carry.
+    del document["paths"]["/amc/instances/{instanceId}"]["delete"]["responses"]["204"]["content"]
+    specification.write_text(json.dumps(document))
+    token = http.get("/_simulator/token", params={"person": "admin"}).json()["access_token"]
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Amazon-Advertising-API-ClientId": CLIENT_ID,
+        "Amazon-Advertising-API-AdvertiserId": HARBOUR.id,
+        "Amazon-Advertising-API-MarketplaceId": HARBOUR.marketplace,
+    }
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        str(specification),
+        f"--url={http.base_url}",
+        f"--checks={','.join(CHECKS)}",
+        "--phases=coverage,fuzzing",
+        "--max-examples=5",
+        "--seed=20",
+        "--no-color",
+    ]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+    assert "20 selected / 20 total" in result.stdout
+    asked = http.get("/_simulator/exchanges").json()
+    assert len({one["operation"] for one in asked if one["status"] not in (404, 405)}) >= 15

@@ -1,0 +1,334 @@
+"""The control API, the rules of misbehaviour and the capture, over real connections."""
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from simulator.people import CATALOGUE, CLIENT_ID, CLIENT_SECRET, HARBOUR, LUMEN
+from simulator.testing import start_simulator
+
+AWS = HARBOUR.aws_accounts[0]
+MEDIA = "application/vnd.amcinstances.v1+json"
+CREATE = {"instanceName": "Controlled", "awsAccountId": AWS, "acrBacked": True}
+
+
+@pytest.fixture
+def clean(http):
+    """A client of the running simulator, all as at first."""
+    assert http.post("/_simulator/reset").status_code == 200
+    yield http
+    http.delete("/_simulator/rules")
+
+
+def headers(http, account=HARBOUR, person="admin"):
+    token = http.get("/_simulator/token", params={"person": person}).json()["access_token"]
+    return {
+        "Authorization": f"Bearer {token}",
+        "Amazon-Advertising-API-ClientId": CLIENT_ID,
+        "Amazon-Advertising-API-AdvertiserId": account.id,
+        "Amazon-Advertising-API-MarketplaceId": account.marketplace,
+        "Content-Type": MEDIA,
+    }
+
+
+def rule(http, operation, kind, **more):
+    action = {"kind": kind, **more.pop("values", {})}
+    response = http.post("/_simulator/rules", json={"operation": operation, "action": action, **more})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def names(http, sent):
+    return [one["instanceName"] for one in http.get("/amc/instances", headers=sent).json()["instances"]]
+
+
+def held(http):
+    """What is held, once something is."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        found = http.get("/_simulator/holds").json()
+        if found:
+            return found
+    raise AssertionError("nothing is held")
+
+
+def test_the_third_call_is_throttled(clean):
+    sent = headers(clean)
+    rule(clean, "amc:createInstance", "throttle", nth=3, values={"retry_after": 2})
+    answers = [clean.post("/amc/instances", headers=sent, json=CREATE) for _ in range(4)]
+    assert [one.status_code for one in answers] == [200, 200, 429, 200]
+    assert answers[2].headers["Retry-After"] == "2" and answers[2].json()["code"] == "429"
+    assert answers[2].headers["Content-Type"] == MEDIA
+    assert names(clean, sent).count("Controlled") == 3
+
+
+def test_an_error_as_often_as_told_and_in_one_account_only(clean):
+    rule(clean, "amc:*", "error", times=2, account=LUMEN.id, values={"status": 503})
+    ours, theirs = headers(clean), headers(clean, LUMEN)
+    assert [clean.get("/amc/instances", headers=ours).status_code for _ in range(3)] == [200] * 3
+    assert [clean.get("/amc/instances", headers=theirs).status_code for _ in range(3)] == [503, 503, 200]
+    rule(clean, "amc:AmcpLinkListAmcAccounts", "error")
+    broken = clean.get("/amc/accounts", headers=ours)
+    assert broken.status_code == 500 and set(broken.json()) == {"message", "requestId"}
+    rule(clean, "lwa:token", "error")
+    assert clean.post("/auth/o2/token", data={"grant_type": "refresh_token"}).status_code == 500
+    rule(clean, "lwa:token", "throttle", values={"retry_after": 7})
+    assert clean.post("/auth/o2/token", data={"grant_type": "refresh_token"}).headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize(("kind", "made"), [("cut_before", 0), ("cut_after", 1)])
+def test_the_connection_is_cut(clean, kind, made):
+    sent = headers(clean)
+    rule(clean, "amc:createInstance", kind)
+    with pytest.raises(httpx.RemoteProtocolError):
+        clean.post("/amc/instances", headers=sent, json=CREATE)
+    assert names(clean, sent).count("Controlled") == made
+    assert clean.post("/amc/instances", headers=sent, json=CREATE).status_code == 200
+
+
+def test_a_slow_answer_is_slow_and_others_are_not(clean):
+    sent = headers(clean)
+    rule(clean, "amc:listInstances", "slow", values={"seconds": 1.5})
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        slow = pool.submit(httpx.get, f"{clean.base_url}/amc/instances", headers=sent, timeout=10)
+        assert clean.get("/amc/accounts", headers=sent).status_code == 200
+        assert slow.result().status_code == 200
+        assert time.monotonic() - began >= 1.5
+
+
+@pytest.mark.parametrize(("kind", "made"), [("hold_before", 0), ("hold_after", 1)])
+def test_a_request_is_held_until_it_is_released(clean, kind, made):
+    sent = headers(clean)
+    rule(clean, "amc:createInstance", kind)
+    with ThreadPoolExecutor(1) as pool:
+        url = f"{clean.base_url}/amc/instances"
+        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=20)
+        (hold,) = held(clean)
+        assert (hold["operation"], hold["when"]) == ("amc:createInstance", kind.removeprefix("hold_"))
+        assert names(clean, sent).count("Controlled") == made
+        assert clean.post(f"/_simulator/holds/{hold['id']}/release").status_code == 200
+        assert waiting.result().status_code == 200
+    assert names(clean, sent).count("Controlled") == 1
+    assert clean.get("/_simulator/holds").json() == []
+    assert clean.post(f"/_simulator/holds/{hold['id']}/release").status_code == 404
+
+
+def test_a_held_request_ends_when_its_client_goes_away(clean):
+    sent = headers(clean)
+    rule(clean, "amc:createInstance", "hold_before")
+    where = urlsplit(str(clean.base_url))
+    body = json.dumps(CREATE)
+    lines = [f"{name}: {value}" for name, value in {**sent, "Host": "x", "Content-Length": len(body)}.items()]
+    with socket.create_connection((where.hostname, where.port)) as connection:
+        connection.sendall(("\r\n".join(["POST /amc/instances HTTP/1.1", *lines, "", body])).encode())
+        held(clean)
+    until = time.monotonic() + 10
+    while clean.get("/_simulator/holds").json():
+        assert time.monotonic() < until
+    assert names(clean, sent).count("Controlled") == 0
+
+
+@pytest.mark.parametrize(("kind", "values"), [("hold_before", {}), ("slow", {"seconds": 1})])
+def test_what_is_under_way_at_a_reset_has_no_effect_on_the_new_world(clean, kind, values):
+    sent = headers(clean)
+    rule(clean, "amc:createInstance", kind, values=values)
+    with ThreadPoolExecutor(1) as pool:
+        url = f"{clean.base_url}/amc/instances"
+        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=20)
+        until = time.monotonic() + 10
+        while not clean.get("/_simulator/rules").json()[0]["fired"]:
+            assert time.monotonic() < until
+        clean.post("/_simulator/reset")
+        with pytest.raises(httpx.RemoteProtocolError):
+            waiting.result()
+    assert names(clean, headers(clean)).count("Controlled") == 0
+    assert "amc:createInstance" not in {one["operation"] for one in clean.get("/_simulator/exchanges").json()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"operation": "amc:createInstance"},
+        {"operation": "createInstance", "action": {"kind": "cut_before"}},
+        {"operation": "amc:x", "action": {"kind": "explode"}},
+        {"operation": "amc:x", "action": {"kind": "slow", "seconds": "5"}},
+        {"operation": "amc:x", "action": {"kind": "slow", "minutes": 5}},
+        {"operation": "amc:x", "action": {"kind": "error", "status": 200}},
+        {"operation": "amc:x", "nth": 0, "action": {"kind": "cut_before"}},
+        {"operation": "amc:x", "nth": "3", "action": {"kind": "cut_before"}},
+        {"operation": "amc:x", "often": 3, "action": {"kind": "cut_before"}},
+        [],
+    ],
+)
+def test_what_is_no_rule_is_refused(clean, wrong):
+    assert clean.post("/_simulator/rules", json=wrong).status_code == 400
+    assert clean.get("/_simulator/rules").json() == []
+
+
+def test_the_clock_and_the_pace(clean):
+    before = clean.get("/_simulator/clock").json()["ahead"]
+    assert clean.post("/_simulator/clock", json={"advance": 14 * 86400}).json()["ahead"] == before + 14 * 86400
+    for wrong in (-1, "10", None, True):
+        assert clean.post("/_simulator/clock", json={"advance": wrong}).status_code == 400
+    assert clean.post("/_simulator/pace", json={"preset": "demo", "job_started": 9}).json()["job_started"] == 9
+    assert clean.post("/_simulator/pace", json={"nothing": 9}).status_code == 400
+    assert clean.post("/_simulator/pace", json={"preset": "warp"}).status_code == 400
+    assert clean.post("/_simulator/pace", json={"preset": "fast"}).json()["job_started"] == 0
+    for wrong in ({"page_size": 0}, {"customer_pays": 1}, {"role_delay": -1}, {"colour": "red"}):
+        assert clean.post("/_simulator/settings", json=wrong).status_code == 400
+    assert clean.get("/_simulator/settings").json()["page_size"] == 100
+
+
+def test_reset_brings_back_the_demo_world(clean):
+    sent = headers(clean)
+    clean.post("/amc/instances", headers=sent, json=CREATE)
+    clean.post("/_simulator/clock", json={"advance": 1000})
+    clean.post("/_simulator/reset")
+    assert clean.get("/amc/instances", headers=sent).status_code == 401
+    assert names(clean, headers(clean)) == ["AMC Sandbox"]
+    assert clean.get("/_simulator/clock").json()["ahead"] == 0
+    assert len(clean.get("/_simulator/exchanges").json()) == 2
+
+
+def test_unknown_control_requests(clean):
+    assert clean.get("/_simulator/nothing").status_code == 404
+    assert clean.get("/_simulator/reset").status_code == 405
+    assert clean.get("/_simulator/token", params={"person": "nobody"}).status_code == 404
+    assert clean.get("/_simulator/token", params={"scope": "everything"}).status_code == 400
+    assert clean.post("/_simulator/clock", content=b"{").status_code == 400
+    assert clean.get("/_simulator/exchanges", params={"since": "x"}).status_code == 400
+
+
+def test_exchanges_are_captured_without_secrets(running, clean):
+    tokens = clean.get("/_simulator/token", params={"person": "admin"}).json()
+    sent = {**headers(clean), "Cookie": "session=crumbs"}
+    clean.post("/amc/instances", headers=sent, json=CREATE)
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "client_id": CLIENT_ID}
+    clean.post("/auth/o2/token", data={**form, "client_secret": CLIENT_SECRET})
+    clean.get("/user/profile", params={"access_token": tokens["access_token"]})
+    exchanges = clean.get("/_simulator/exchanges").json()
+    assert [one["operation"] for one in exchanges] == ["amc:createInstance", "lwa:token", "lwa:profile"]
+    assert [one["number"] for one in exchanges] == [1, 2, 3]
+    first = exchanges[0]
+    assert (first["method"], first["path"], first["status"]) == ("POST", "/amc/instances", 200)
+    assert first["request_body"] == CREATE and first["account"] == HARBOUR.id
+    assert first["response_body"]["instance"]["instanceName"] == "Controlled"
+    text = json.dumps(exchanges)
+    secrets = [sent["Authorization"][7:], "crumbs", tokens["refresh_token"], tokens["access_token"], CLIENT_SECRET]
+    assert not [one for one in secrets if one in text] and "Atza" not in text and "Atzr" not in text
+    assert len(clean.get("/_simulator/exchanges", params={"since": 2}).json()) == 1
+
+
+def test_the_page_shows_what_exists(clean):
+    sent = headers(clean)
+    clean.post("/amc/instances", headers=sent, json={**CREATE, "instanceName": "Seen by people"})
+    page = clean.get("/")
+    assert page.status_code == 200 and "Seen by people" in page.text and "Harbour and Pine" in page.text
+    assert "<script" not in page.text
+    assert clean.get("/openapi.json").json()["paths"]["/amc/instances"]
+    assert clean.post("/").status_code == 405
+    world = clean.get("/_simulator/world").json()
+    account = next(one for one in world["amc"] if one["id"] == HARBOUR.id)
+    assert "Seen by people" in [one["instanceName"] for one in account["instances"]]
+
+
+def test_connections_are_kept_open(clean):
+    where = urlsplit(str(clean.base_url))
+    with socket.create_connection((where.hostname, where.port)) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST /amc/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            answer = b""
+            while b"\r\n\r\n" not in answer or b'"}' not in answer:
+                piece = connection.recv(4096)
+                assert piece, "the connection was closed"
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 401")
+
+
+def test_no_control_when_it_is_turned_off(tmp_path):
+    simulator = start_simulator(tmp_path, control=False)
+    try:
+        assert httpx.post(f"{simulator.url}/_simulator/reset").status_code == 404
+        assert httpx.get(f"{simulator.url}/openapi.json").status_code == 200
+    finally:
+        assert simulator.stop() == 0
+
+
+def test_it_lasts(tmp_path):
+    """Stopped or killed, it starts again with everything that was answered."""
+    first = start_simulator(tmp_path)
+    with httpx.Client(base_url=first.url) as http:
+        sent = headers(http)
+        http.post("/amc/instances", headers=sent, json={**CREATE, "instanceName": "Before the stop"})
+        http.post("/_simulator/clock", json={"advance": 100})
+        rule(http, "amc:createInstance", "error", nth=2)
+    assert first.stop() == 0
+    second = start_simulator(tmp_path)
+    with httpx.Client(base_url=second.url) as http:
+        assert "Before the stop" in names(http, sent)
+        assert http.get("/_simulator/clock").json()["ahead"] == 100
+        answers = [http.post("/amc/instances", headers=sent, json=CREATE) for _ in range(2)]
+        assert [one.status_code for one in answers] == [200, 500]
+    second.kill()
+    third = start_simulator(tmp_path)
+    try:
+        with httpx.Client(base_url=third.url) as http:
+            assert {"Before the stop", "Controlled"} <= set(names(http, sent))
+            assert len(http.get("/amc/instances", headers=headers(http, CATALOGUE)).json()["instances"]) == 100
+        numbers = [json.loads(line)["number"] for line in (tmp_path / "exchanges.jsonl").read_text().splitlines()]
+        assert numbers == sorted(set(numbers))
+    finally:
+        assert third.stop() == 0
+
+
+def test_a_stop_ends_what_is_held(tmp_path):
+    simulator = start_simulator(tmp_path)
+    with httpx.Client(base_url=simulator.url) as http:
+        sent = headers(http)
+        rule(http, "amc:createInstance", "hold_before")
+        gone = threading.Event()
+
+        def ask():
+            with pytest.raises(httpx.TransportError):
+                httpx.post(f"{simulator.url}/amc/instances", headers=sent, json=CREATE, timeout=20)
+            gone.set()
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        held(http)
+    assert simulator.stop() == 0
+    thread.join(10)
+    assert gone.is_set()
+
+
+def test_it_starts_and_reads_quickly():
+    """Measured in processor time, which other programs on the machine don't change: 3 s and 200 reads a second."""
+    simulator = start_simulator()
+    try:
+        process = psutil.Process(simulator.process.pid)
+        assert _processor_seconds(process) < 3
+        with httpx.Client(base_url=simulator.url) as http:
+            sent = headers(http)
+            made = http.post("/amc/instances", headers=sent, json=CREATE).json()["instance"]
+            path = f"/amc/instances/{made['instanceId']}"
+            assert http.get("/_simulator/world").status_code == 200  # only then the AWS side is loaded for sure
+            before = _processor_seconds(process)
+            for _ in range(400):
+                assert http.get(path, headers=sent).status_code == 200
+            assert (_processor_seconds(process) - before) / 400 < 1 / 200
+    finally:
+        assert simulator.stop() == 0
+
+
+def _processor_seconds(process):
+    times = process.cpu_times()
+    return times.user + times.system

@@ -1,0 +1,92 @@
+"""The front-end files: put in place once, light enough, and every name they mention exists."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from whitenoise.compress import Compressor
+
+from onboarding.templatetags import ui
+from scripts import assets
+
+BUDGET = 150_000  # bytes over the wire for the first page's styles and scripts
+
+
+def test_a_second_time_there_is_nothing_to_do(monkeypatch):
+    assert assets.main() == 0
+    monkeypatch.setattr(assets, "install", lambda: pytest.fail("installed again"))
+    assert assets.main() == 0
+
+
+def test_npm_that_fails_gives_one_line(tmp_path):
+    fake = tmp_path / "npm"
+    fake.write_text(
+        "#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\necho 'npm error network request failed' >&2\nexit 1\n"
+    )
+    fake.chmod(0o755)
+    project = tmp_path / "project"
+    (project / "scripts").mkdir(parents=True)
+    shutil.copy(assets.__file__, project / "scripts" / "assets.py")
+    (project / "package-lock.json").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "scripts/assets.py"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 1
+    assert done.stderr == "assets: npm could not install the front-end files: network request failed\n"
+
+
+def test_the_lock_names_no_host():
+    assert "resolved" not in (assets.ROOT / "package-lock.json").read_text()
+
+
+def test_every_icon_that_is_used_exists(settings):
+    known = set(re.findall(r'<symbol id="([^"]+)"', (settings.BASE_DIR / "static/icons.svg").read_text()))
+    from onboarding.templatetags import ui
+
+    used = (
+        {look[1] for look in ui.LOOKS.values()} | {look[1] for look in ui.EFFECTS.values()} | set(ui.NOTICES.values())
+    )
+    for path in (settings.BASE_DIR / "templates").rglob("*.html"):
+        used |= set(re.findall(r"""{% icon ["']([^"']+)["']""", path.read_text()))
+        used |= set(re.findall(r"""picture=["']([^"']+)["']""", path.read_text()))
+    assert used <= known, used - known
+
+
+@pytest.mark.django_db
+def test_the_first_page_is_light(settings, tmp_path):
+    assert assets.main() == 0
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+    }
+    call_command("collectstatic", interactive=False, verbosity=0, stdout=io.StringIO())
+    # Addresses of files are kept once they are known; a test before this one has asked for them by their plain names.
+    kept = (ui.icon, ui.status, ui.progress)
+    for tag in kept:
+        tag.cache_clear()
+    page = Client().get("/sign-in").content.decode()
+    for tag in kept:
+        tag.cache_clear()
+    files = re.findall(r'(?:href|src)="/static/([^"#]+\.(?:css|js|svg))', page)
+    assert any(name.endswith(".css") for name in files)
+    assert any(name.endswith(".js") for name in files)
+    # As WhiteNoise compresses them; without brotli, which not every browser takes.
+    compressor = Compressor(use_brotli=False, quiet=True)
+    weights = {}
+    for name in set(files):
+        made = compressor.compress(str(tmp_path / name))
+        weights[name] = min(Path(path).stat().st_size for path in made)
+    assert all(re.search(r"\.[0-9a-f]{12}\.", name) for name in files)
+    assert sum(weights.values()) < BUDGET, weights
