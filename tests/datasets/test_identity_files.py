@@ -211,7 +211,7 @@ def test_data_that_were_prepared_elsewhere_are_used_as_they_are(files):
     files.put("ready/people.csv", as_csv(people(4)))
     files.answer(files.KEY, "dataset", name="customers")
     files.answer(files.KEY, "places", places=f"s3://{BUCKET}/ready/")
-    step = files.use_as_they_are()
+    files.use_as_they_are()
     (table,) = files.output()["tables"]
     assert (table["location"], table["format"], table["rows"]) == (f"s3://{BUCKET}/ready/", "CSV", 4)
     assert {"name": "email", "kind": "email", "hashed": False} in table["columns"]

@@ -35,7 +35,7 @@ def test_a_table_of_glue_is_looked_at_checked_and_used(files):
     files.answer(files.KEY, "dataset", name="customers")
     assert files.asked() == ["dataset", "glue", "columns", "country", "report"]
     files.answer(files.KEY, "glue", database="crm", table="people")
-    step = files.use_as_they_are()
+    files.use_as_they_are()
     (table,) = files.output()["tables"]
     assert (table["database"], table["glue_table"], table["location"]) == ("crm", "people", f"s3://{BUCKET}/crm/")
     assert (files.version.state, files.version.origin, table["rows"]) == ("ready", "glue", 6)
