@@ -10,12 +10,13 @@ RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --require-has
 RUN python3 -m venv /opt/npm && /opt/npm/bin/pip install --quiet --require-hashes -r requirements/assets.txt
 COPY package.json package-lock.json .npmrc ./
 COPY scripts/assets.py scripts/assets.py
-RUN /opt/npm/bin/python scripts/assets.py
+RUN /opt/npm/bin/python scripts/assets.py --install-only
 COPY manage.py gunicorn.conf.py ./
 COPY portal portal
 COPY onboarding onboarding
 COPY templates templates
 COPY static static
+RUN /opt/npm/bin/python scripts/assets.py
 # Settings that collecting files asks for and nothing keeps; the real ones come when the container starts.
 RUN SECRET_KEY=build FIELD_KEYS=YnVpbGQtb25seS1idWlsZC1vbmx5LWJ1aWxkLW9ubHk= PORTAL_URL=https://build.invalid \
     LOGIN_CLIENT_ID=build LOGIN_CLIENT_SECRET=build \
