@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +30,6 @@ logger = logging.getLogger(__name__)
 _SCOPE = re.compile(r"Credential=([^/,\s]{1,128})/(\d{8})/([a-z0-9-]{1,32})/([a-z0-9-]{1,32})/aws4_request")
 _QUERY_SERVICES = {"iam", "sts"}
 KNOWN_SERVICES = {"s3", "iam", "sts", "glue", "athena", "lakeformation", "cleanrooms", "entityresolution"}
-SAVE_AFTER_SECONDS = 0.5
 
 
 class AwsFront:
@@ -44,9 +42,6 @@ class AwsFront:
         self.moto = MotoState(data_dir / "aws" if data_dir is not None else None)
         self._durable = data_dir is not None
         self._s3 = s3.S3(self.moto)
-        self._timer: threading.Timer | None = None
-        self._timer_lock = threading.Lock()
-        self._closed = False
 
     # What the request is
 
@@ -159,7 +154,7 @@ class AwsFront:
     def _serve(self, name: str, environ: Environ) -> Answer:
         scope = self._scope(environ)
         if scope is None:
-            return self._s3.handle(environ, None, "us-east-1", self.world.lock)
+            return self._kept(environ, self._s3.handle(environ, None, "us-east-1", self.world.lock))
         caller = identify(self.world, self.clock, self.moto, scope[0], self._token(environ))
         call = Call(self.world, self.clock, self.moto, caller, scope[2], self)
         if name == "s3":
@@ -184,7 +179,7 @@ class AwsFront:
             with self.world.lock:
                 answer = self._ask_moto(name, operation, environ, call, body)
         if answer.status < 400 and not operation.startswith(("Get", "List", "Batch", "Search", "Simulate")):
-            self._changed()
+            self._keep()
         return answer
 
     @staticmethod
@@ -215,9 +210,11 @@ class AwsFront:
             refused = self._presigned_problem(query) or self._signature_problem(environ, scope[0])
             if refused is not None:
                 return refused
-        answer = self._s3.handle(environ, caller, scope[2], self.world.lock)
+        return self._kept(environ, self._s3.handle(environ, caller, scope[2], self.world.lock))
+
+    def _kept(self, environ: Environ, answer: Answer) -> Answer:
         if answer.status < 400 and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
-            self._changed()
+            self._keep()
         return answer
 
     def _presigned_problem(self, query: dict[str, list[str]]) -> Answer | None:
@@ -312,23 +309,10 @@ class AwsFront:
 
     # Keeping
 
-    def _changed(self) -> None:
-        if not self._durable:
-            return
-        with self._timer_lock:
-            if self._timer is None and not self._closed:
-                self._timer = threading.Timer(SAVE_AFTER_SECONDS, self.flush)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def flush(self) -> None:
-        """Write moto's part to disk now."""
-        with self._timer_lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        if self._durable and not self._closed:
-            with self.world.lock:
+    def _keep(self) -> None:
+        """Write moto's part to disk: before the answer, so that what was answered outlasts a killed process."""
+        with self.world.lock:
+            if self._durable:
                 self.moto.save()
 
     def reset(self) -> None:
@@ -338,10 +322,9 @@ class AwsFront:
 
     def close(self) -> None:
         """Save and let go."""
-        self.flush()
-        with self._timer_lock:
-            self._closed = True
         with self.world.lock:
+            self._keep()
+            self._durable = False  # a request that ends only now would keep what is gone already
             self.moto.close()
 
     def inventory(self) -> dict[str, list[dict[str, str]]]:

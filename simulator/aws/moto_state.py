@@ -1,14 +1,13 @@
 """moto's backends for S3, IAM, Glue, Athena and Lake Formation: asked over moto's own handlers, read, and kept on disk.
 
 moto keeps everything in memory. Here object bodies live in files from the start, and the rest is pickled after each
-change, at most a second later, and at the end: a killed process loses at most that second.
+change: kilobytes, so a killed process loses nothing that was answered.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import pickle
 import shutil
 import tempfile
@@ -426,8 +425,6 @@ class MotoState:
         half = self._file.with_suffix(".new")
         with half.open("wb") as target:
             pickle.dump(state, target, protocol=pickle.HIGHEST_PROTOCOL)
-            target.flush()
-            os.fsync(target.fileno())
         half.replace(self._file)
         for path in _Bodies.doomed:
             path.unlink(missing_ok=True)

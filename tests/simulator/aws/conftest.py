@@ -295,12 +295,60 @@ class Aws:
         return er.create_id_namespace(**self.namespace_request())["idNamespaceArn"]
 
     def dump(self):
-        """Everything in the world's own tables."""
-        return {
+        """Everything in the world's own tables, and what moto has of S3, IAM and Glue."""
+        own = {
             name: {key: table[key] for key in table.keys()}  # noqa: SIM118
             for name, table in sorted(self.world._tables.items())
             if len(table)
         }
+        moto = self.front.moto
+        accounts = moto.accounts()
+        found = {
+            **{f"s3 {account}": _s3(moto.backend("s3", account, "aws")) for account in accounts},
+            **{f"iam {account}": _iam(moto.backend("iam", account, "aws")) for account in accounts},
+            **{f"glue {account}": _glue(moto.glue(account, "us-east-1")) for account in accounts},
+        }
+        return own | {name: content for name, content in found.items() if any(content.values())}
+
+
+def _s3(backend):
+    settings = ("policy", "cors", "rules", "acl", "encryption", "website_configuration", "versioning_status")
+    return {
+        name: [
+            bucket.region_name,
+            *(repr(getattr(bucket, setting)) for setting in settings),
+            sorted((key.name, key.etag, key.size, str(key.metadata)) for _, key in bucket.keys.items()),
+            sorted((upload, sorted(one.parts)) for upload, one in bucket.multiparts.items()),
+        ]
+        for name, bucket in backend.buckets.items()
+    }
+
+
+def _iam(backend):
+    return {
+        "roles": {
+            role.arn: (
+                role.assume_role_policy_document, role.policies, sorted(role.managed_policies), role.tags,
+                role.permissions_boundary_arn, role.description, role.max_session_duration,
+            )
+            for role in backend.roles.values()
+        },
+        "users": {
+            user.arn: (user.policies, sorted(user.managed_policies), [key.access_key_id for key in user.access_keys])
+            for user in backend.users.values()
+        },
+        "groups": sorted(backend.groups),
+    }  # fmt: skip
+
+
+def _glue(backend):
+    return {
+        "databases": {
+            database.name: (database.input, {name: table.as_dict() for name, table in database.tables.items()})
+            for database in backend.databases.values()
+        },
+        "crawlers": {crawler.name: crawler.as_dict() for crawler in backend.crawlers.values()},
+    }
 
 
 @pytest.fixture(scope="session")
