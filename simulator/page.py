@@ -39,6 +39,11 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     return response
 
 
+def script(name: str) -> Response:
+    """A script that the pages load; it has no values."""
+    return Response(_templates().get_template(name).render(), content_type="text/javascript; charset=utf-8")
+
+
 def world_of(amc: Amc) -> dict[str, list[dict[str, Any]]]:
     """What exists now: `amc` accounts with their instances, `aws` accounts with their resources."""
     from simulator.amc import advertisers, collaborations, instances, mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import socket
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 from cheroot import wsgi
 from werkzeug.wrappers import Request, Response
 
-from simulator import capture, control, misbehave, page, people
+from simulator import capture, control, learn, misbehave, page, people
 from simulator.amc import description
 from simulator.amc.api import FAIL, AmcApi, raw_path, refusal
 from simulator.amc.context import Amc
@@ -45,6 +46,9 @@ SEEDED = 130
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+_ABOUT = frozenset({"/", "/openapi.json", "/watch.js", "/learn", "/learn.sh"})
+_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:]+\](:[0-9]+)?", re.IGNORECASE)
+_CODE = re.compile(r"AN[0-9a-f]+")
 _LOGIN = {
     "/ap/oa": "lwa:authorize",
     "/auth/o2/token": "lwa:token",
@@ -193,7 +197,7 @@ class Simulator:
         self.progress.settle()
         if request.path.startswith(control.PREFIX) and self._control is not None:
             return self._control(request)(environ, start_response)
-        if not self.is_aws(environ) and request.path in ("/", "/openapi.json"):
+        if request.path in _ABOUT and not self.is_aws(environ):
             return self._about(request)(environ, start_response)
         return self._captured(request, environ, start_response)
 
@@ -308,6 +312,10 @@ class Simulator:
             return Response(status=405, headers={"Allow": "GET, HEAD"})
         if request.path == "/openapi.json":
             return Response(json.dumps(description.document()), content_type="application/json")
+        if request.path == "/watch.js":
+            return page.script("watch.js")
+        if request.path.startswith("/learn"):
+            return self._learn(request)
         now, ahead = self.clock.now(), int(self.clock.offset)
         return page.render(
             "world.html",
@@ -317,6 +325,22 @@ class Simulator:
             holds=self.holds.all(),
             rules=self.rules.all(),
             world=page.world_of(self.amc),
+        )
+
+    @staticmethod
+    def _learn(request: Request) -> Response:
+        host = request.host if _HOST.fullmatch(request.host) else "127.0.0.1"
+        address = f"{request.scheme}://{host}"
+        if request.path == "/learn.sh":
+            return Response(learn.script(address), content_type="text/plain; charset=utf-8")
+        code = request.args.get("code", "")
+        return page.render(
+            "learn.html",
+            steps=learn.steps(address),
+            sign_in=learn.sign_in(address),
+            code=bool(_CODE.fullmatch(code)),
+            exchange=learn.exchange(address, code),
+            error=request.args.get("error_description", ""),
         )
 
 

@@ -228,19 +228,6 @@ def test_exchanges_are_captured_without_secrets(running, clean):
     assert len(clean.get("/_simulator/exchanges", params={"since": 2}).json()) == 1
 
 
-def test_the_page_shows_what_exists(clean):
-    sent = headers(clean)
-    clean.post("/amc/instances", headers=sent, json={**CREATE, "instanceName": "Seen by people"})
-    page = clean.get("/")
-    assert page.status_code == 200 and "Seen by people" in page.text and "Harbour and Pine" in page.text
-    assert "<script" not in page.text
-    assert clean.get("/openapi.json").json()["paths"]["/amc/instances"]
-    assert clean.post("/").status_code == 405
-    world = clean.get("/_simulator/world").json()
-    account = next(one for one in world["amc"] if one["id"] == HARBOUR.id)
-    assert "Seen by people" in [one["instanceName"] for one in account["instances"]]
-
-
 def test_connections_are_kept_open(clean):
     where = urlsplit(str(clean.base_url))
     with socket.create_connection((where.hostname, where.port)) as connection:
