@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 
@@ -9,8 +10,18 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.leaks import Watch
+from tests.warm_aws import remember_models
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lightly_loaded():
+    """What all tests share is made once, and the collector of garbage does not walk over it again and again."""
+    remember_models()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

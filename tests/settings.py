@@ -38,3 +38,6 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# Nothing lies there; whitenoise complains for every client of a test when the folder is missing.
+STATIC_ROOT = VAR_DIR / "amc-portal-tests-static"  # noqa: F405
+STATIC_ROOT.mkdir(exist_ok=True)

@@ -58,16 +58,21 @@ def warm_aws() -> Path:
     return folder
 
 
+def remember_models() -> None:
+    """Have botocore read each of its files about AWS once: every session reads them anew, which takes most of its time."""
+    import botocore.loaders
+
+    load = botocore.loaders.JSONFileLoader._load_file
+    kept = functools.cache(lambda path, opens: load(None, path, opens))
+    botocore.loaders.JSONFileLoader._load_file = lambda _, path, opens: kept(path, opens)
+
+
 def serve(folder: Path) -> None:
     """Load awscli, write the program that calls, and fork a child for every call until our own caller has ended."""
     import awscli.clidriver
     import awscli.handlers
-    import botocore.loaders
 
-    # Every call reads the same files; a child has its own copy of what they hold.
-    load = botocore.loaders.JSONFileLoader._load_file
-    kept = functools.cache(lambda path, opens: load(None, path, opens))
-    botocore.loaders.JSONFileLoader._load_file = lambda _, path, opens: kept(path, opens)
+    remember_models()
     os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
     session = awscli.clidriver.create_clidriver().session
     for service in SERVICES:
