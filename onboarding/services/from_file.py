@@ -49,11 +49,12 @@ class Problem:
 
 
 class FileProblems(Exception):
-    """Everything that is wrong with a file, in the order of its lines."""
+    """Everything that is wrong with a file, in the order of its lines; `rest` is what of it was understood, if any."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], rest: OnboardingFile | None = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = sorted(problems, key=lambda problem: problem.line)
+        self.rest = rest
 
 
 @dataclass
@@ -137,9 +138,10 @@ def read(text: str, procedure: str = "onboard") -> OnboardingFile:
             steps[step_key] = _step(reader, known_steps[step_key], step_node, path)
     account = reader.text(top["account"], "account") if "account" in top else ""
     marketplace = reader.text(top["marketplace"], "marketplace") if "marketplace" in top else ""
+    file = OnboardingFile(account, marketplace, steps, reader.lines)
     if reader.problems:
-        raise FileProblems(reader.problems)
-    return OnboardingFile(account, marketplace, steps, reader.lines)
+        raise FileProblems(reader.problems, file)
+    return file
 
 
 def _step(reader: _Reader, step: GuideStep, node: yaml.Node, path: tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -224,6 +226,31 @@ def onboard(file: OnboardingFile, *, person: Person, now: datetime) -> Run:
             run = runs.run_start(person=person, account=account, name=name, now=now)
         _answer_all(file, run, person, now, again=True)
     return run
+
+
+def check(text: str, *, person: Person, now: datetime) -> OnboardingFile:
+    """Read a file's text and look at all that `onboard` would look at; keeps nothing.
+
+    Raises FileProblems with all that is wrong, also the answers above what is not understood; Refused as `onboard`.
+    """
+    problems: list[Problem] = []
+    try:
+        file = read(text)
+    except FileProblems as error:
+        if error.rest is None or not error.rest.account:
+            raise
+        file, problems = error.rest, list(error.problems)
+    try:
+        with transaction.atomic():
+            onboard(file, person=person, now=now)
+            transaction.set_rollback(True)
+    except FileProblems as error:
+        # Below what is not understood, other questions may be asked than if it were.
+        first = problems[0].line if problems else None
+        problems += [problem for problem in error.problems if first is None or problem.line < first]
+    if problems:
+        raise FileProblems(problems)
+    return file
 
 
 def go_on(file: OnboardingFile, run: Run, *, person: Person, now: datetime) -> bool:

@@ -1,5 +1,6 @@
 """Onboarding from a file: the same rules as the browser, and errors that name the line."""
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from onboarding.engine import executor
 from onboarding.guide.procedure import PROCEDURES
-from onboarding.models import Instance, Request, Run, Step
+from onboarding.models import AuditEntry, Instance, Request, Run, Step
 from onboarding.services import from_file
 from onboarding.services.errors import NotAllowed
 
@@ -49,12 +50,14 @@ def work_all() -> None:
 @pytest.mark.parametrize("name", ["single-party", "multi-party"])
 def test_the_examples_go_from_file_to_a_collaboration(name, analyst, approver, amazon, queued, clock, file):
     path = file(text(name))
-    assert "submitted" in command("onboard", path, "--as", analyst.email)
+    assert command("status") == "No instance is being onboarded yet.\n"
+    said = command("onboard", path, "--as", analyst.email)
+    assert "submitted" in said and "Run this again" in said
     work_all()
     assert "waits for approval" in command("onboard", path, "--as", analyst.email)
     number = Request.objects.get().pk
     assert str(number) in command("requests", "--as", approver.email)
-    assert command("requests", "--as", analyst.email) == ""
+    assert command("requests", "--as", analyst.email) == "No request waits for a decision.\n"
     shown = command("approve", str(number), "--as", approver.email)
     assert "createInstance" in shown and "approved" in shown
     work_all()
@@ -96,6 +99,47 @@ def test_every_wrong_line_is_named_at_once(analyst, amazon, queued, clock):
     with pytest.raises(from_file.FileProblems) as caught:
         from_file.onboard(from_file.read(wrong), person=analyst, now=clock())
     assert [line for line, _ in lines_of(caught.value)] == [6, 18, 22]
+
+
+def test_what_is_not_understood_does_not_hide_what_is_wrong_besides(analyst, amazon, queued, file):
+    path = file(text().replace("  aws-access:", "  aws-acess:").replace("1111-2222-3333", "12345"))
+    with pytest.raises(CommandError) as caught:
+        command("onboard", path, "--as", analyst.email)
+    account, step = str(caught.value).splitlines()
+    assert "line 22: account_id: An AWS account id has exactly 12 digits" in account
+    assert "line 28: there is no step “aws-acess”; did you mean “aws-access”?" in step
+    assert not Run.objects.exists()
+
+
+def test_checking_looks_at_the_answers_and_keeps_nothing(analyst, amazon, queued, file):
+    path = file(text())
+    assert command("onboard", path, "--as", analyst.email, "--check") == f"{path}: fine\n"
+    with pytest.raises(CommandError, match=r"line 18: name: .*\n.*line 22: account_id: "):
+        wrong = text().replace("name: Acme US", "name: Ac!me").replace("1111-2222-3333", "12345")
+        command("onboard", file(wrong), "--as", analyst.email, "--check")
+    assert not Run.objects.exists() and not Instance.objects.exists() and not queued
+    assert not AuditEntry.objects.exists()
+
+
+def test_the_documentation_names_every_question_and_field():
+    step = question = ""
+    said: set[tuple[str, str, str]] = set()
+    for line in (EXAMPLES.parent / "docs" / "from-a-file.md").read_text().splitlines():
+        if not line.startswith("| `") and not line.startswith("| |"):
+            continue
+        cells = line.split("|")[1:4]
+        step = next(iter(re.findall("`([^`]+)`", cells[0])), step)
+        question = next(iter(re.findall("`([^`]+)`", cells[1])), question)
+        said |= {(step, question, name) for name in re.findall("`([^`]+)`", cells[2])}
+    asked = {
+        (step.key, re.sub(r"table-\d+", "table-1", kind.slug), name)
+        for step in PROCEDURES["onboard"]
+        for kind in step.questions
+        for name, field in kind.base_fields.items()
+        # The second page of the requirements carries the first one's answers along.
+        if not (kind.slug == "aws" and name in step.questions[0].base_fields)
+    }
+    assert said == asked
 
 
 @pytest.mark.parametrize(

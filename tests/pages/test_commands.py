@@ -15,6 +15,7 @@ import pytest
 
 from onboarding.guide import render
 from onboarding.guide.plan import Call, Look, Ref, Until, dump
+from onboarding.guide.roles import cleanrooms_trust, results_policy
 from tests.pages.conftest import text_of
 
 KEY = "create-instance"
@@ -267,6 +268,67 @@ def test_rows_say_make_adopt_change_and_delete():
     assert list(first.facts) == [("Name", "A"), ("Backed by AWS Clean Rooms", "Yes")]
     assert list(render.rows(calls)[1].facts) == [("Instance", "known once it is made")]
     assert render.rows(calls)[1].body == {"instanceId": "${A_ID}"}
+
+
+def test_a_policy_is_read_statement_by_statement():
+    trust = cleanrooms_trust("11-22", [Ref("join", "membership", "membership.arn")])
+    policy = results_policy("results", "amc", "111122223333")
+    tags = [{"Key": "amc-portal-run", "Value": "7"}]
+    made, allowed, trusted = render.rows(
+        [
+            Call("a", "Role", "iam", "CreateRole", {"AssumeRolePolicyDocument": trust, "Tags": tags}, "create"),
+            Call("b", "Policy", "iam", "PutRolePolicy", {"RoleName": "r", "PolicyDocument": policy}, "update"),
+            Call("c", "Trust", "iam", "UpdateAssumeRolePolicy", {"PolicyDocument": trust}, "update"),
+        ]
+    )
+    submitter, membership = (
+        f"Allows sts:AssumeRole\nto cleanrooms.amazonaws.com\nonly if {condition}"
+        for condition in (
+            "sts:ExternalId is like arn:aws:*:us-east-1:*:dbuser:*/11-22*",
+            "aws:SourceArn is known once it is made",
+        )
+    )
+    who = [("Who may use it 1", submitter), ("Who may use it 2", membership)]
+    assert list(made.facts) == [*who, ("Tag: amc-portal-run", "7")]
+    assert list(trusted.facts) == who
+    owner = "only if s3:ResourceAccount is 111122223333"
+    assert list(allowed.facts) == [
+        ("Role", "r"),
+        ("What it may do 1", f"Allows s3:GetBucketLocation, s3:ListBucket\non arn:aws:s3:::results\n{owner}"),
+        ("What it may do 2", f"Allows s3:PutObject\non arn:aws:s3:::results/amc/*\n{owner}"),
+    ]
+
+
+def test_what_a_statement_leaves_out_is_not_read_as_allowed():
+    denied = {
+        "Effect": "Deny",
+        "NotAction": ["s3:GetObject"],
+        "NotPrincipal": {"AWS": "arn:aws:iam::111122223333:root"},
+        "NotResource": "*",
+        "Condition": {"NumericLessThan": {"aws:MultiFactorAuthAge": "9"}},
+    }
+    call = Call("a", "P", "s3", "PutBucketPolicy", {"Policy": {"Statement": denied}}, "update")
+    assert dict(render.rows([call])[0].facts)["Policy"] == (
+        "Forbids all but s3:GetObject\nto all but arn:aws:iam::111122223333:root\non all but *"
+        "\nonly if aws:MultiFactorAuthAge NumericLessThan 9"
+    )
+
+
+def test_what_has_no_name_for_people_is_read_out_and_their_own_names_stay():
+    params = {
+        "ServerSideEncryptionConfiguration": {
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"KMSMasterKeyID": "k"}}]
+        },
+        "queryLogStatus": "ENABLED",
+    }
+    facts = render.rows([Call("a", "A", "s3", "Put", params, "update")])[0].facts
+    assert list(facts) == [("Encryption: rule 1: KMS master key ID", "k"), ("Query log status", "ENABLED")]
+    columns = {"table": "people", "columns": {"customerId": "key", "country": "country"}}
+    prepared = render.rows([Call("a", "A", "identity", "start", columns, "create")])[0].facts
+    assert list(prepared) == [("Table", "people"), ("Column: customerId", "key"), ("Column: country", "country")]
+    table = {"TableInput": {"Name": "t", "StorageDescriptor": {"Columns": [{"Name": "emailHash", "Type": "string"}]}}}
+    made = render.rows([Call("a", "A", "glue", "CreateTable", table, "create")])[0].facts
+    assert list(made) == [("Name", "t"), ("Column: emailHash", "string")]
 
 
 def test_differences_between_two_plans():

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onboarding.guide.plan import Call, Ref
+from onboarding.guide.plan import Call
+from onboarding.guide.render.facts import facts_of
 from onboarding.guide.render.names import Names, as_json
 
 RowEffect = Literal["make", "exists", "change", "read", "wait", "remove"]
@@ -20,40 +21,6 @@ KINDS = {
     "AmcpLinkListAmcAccounts": "AMC account",
 }
 SERVICES = {"amc": "AMC API", "identity": "Identity files"}
-# Parameters under the names that people know them by.
-LABELS = {
-    "instanceName": "Name",
-    "instanceId": "Instance",
-    "awsAccountId": "AWS account",
-    "acrBacked": "Backed by AWS Clean Rooms",
-    "advertiserName": "Advertiser",
-    "displayName": "display name",
-    "acrCustomerPartners": "Partner",
-    "idMappingTableName": "Name",
-    "idMappingTableId": "Mapping table",
-    "sourceIdNamespaceArn": "ID namespace",
-}
-# The same for services whose parameters have names that others use too.
-SERVICE_LABELS = {
-    "identity": {
-        "dataset": "Data set",
-        "version": "Version",
-        "from": "Read from",
-        "files": "Files",
-        "bytes": "Bytes",
-        "rows": "Rows",
-        "usable_rows": "Usable rows",
-        "columns": "Column",
-        "country": "Country of rows that name none",
-        "to": "Written to",
-        "table": "Table",
-        "rules": "Hashed by",
-        "content": "Content of the files (digest)",
-        "counted": "Rows that Athena counted",
-        "prepared": "Columns",
-        "version_pk": "Number in the portal",
-    }
-}
 _EFFECTS: dict[str, RowEffect] = {
     "create": "make",
     "update": "change",
@@ -107,40 +74,11 @@ def _row(call: Call, foreseen: str, names: Names) -> PlanRow:
         name=name,
         call=f"{SERVICES.get(call.service, call.service)} · {call.operation}",
         detail=detail,
-        facts=_named(call) if call.changes else (),
+        facts=facts_of(call.service, call.params) if call.changes else (),
         body=json.loads(names.shown(as_json(names.filled(call.params)))) if call.changes else None,
         changes=call.changes,
         undo=call.undo,
     )
-
-
-def _named(call: Call) -> list[tuple[str, str]]:
-    names = SERVICE_LABELS.get(call.service, {})
-    return list(_facts({names.get(name, name): value for name, value in call.params.items()}))
-
-
-def _facts(params: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in params.items():
-        label = LABELS.get(name, name)
-        label = f"{before}: {label}" if before else label
-        if isinstance(value, Mapping):
-            yield from _facts(value, label)
-        elif isinstance(value, list | tuple):
-            for number, item in enumerate(value, 1):
-                if isinstance(item, Mapping):
-                    yield from _facts(item, f"{label} {number}")
-                else:
-                    yield label, _word(item)
-        else:
-            yield label, _word(value)
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "Yes" if value else "No"
-    if isinstance(value, Ref):
-        return "known once it is made"
-    return "None" if value is None else str(value)
 
 
 def differences(
@@ -159,5 +97,5 @@ def _paths(plan: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     for document in plan:
         if document["effect"] in ("create", "update", "delete"):
             yield f"{document['operation']}", "to be called"
-            for label, value in _facts(document["params"]):
+            for label, value in facts_of(document["service"], document["params"]):
                 yield f"{document['operation']}: {label}", value

@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
         parser.add_argument("--as", dest="person", required=True, help="e-mail address or Amazon id of who asks")
-        parser.add_argument("--check", action="store_true", help="only check the file")
+        parser.add_argument("--check", action="store_true", help="only look at the file and its answers; keep nothing")
         parser.add_argument(
             "--follow", action="store_true", help="stay, submit each step when it is ready, show the log"
         )
@@ -33,9 +33,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         person = person_named(options["person"])
         try:
-            file = from_file.read(options["file"].read_text(encoding="utf-8"))
+            text = options["file"].read_text(encoding="utf-8")
+            file = from_file.check(text, person=person, now=timezone.now())
             if options["check"]:
-                from_file.account_of(file, person)
                 self.stdout.write(f"{options['file']}: fine")
                 return
             run = from_file.onboard(file, person=person, now=timezone.now())
@@ -43,6 +43,10 @@ class Command(BaseCommand):
             self._submit(run, person)
             if options["follow"]:
                 self._follow(file, run, person, options["timeout"])
+            elif run.steps.exclude(state__in=(StepState.DONE, StepState.CANCELLED)).exists():
+                self.stdout.write(
+                    "Run this again to go on when a step is ready, or with --follow; status says where it is."
+                )
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{options['file']} can't be read: {error}") from None
         except from_file.FileProblems as error:

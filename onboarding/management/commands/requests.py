@@ -22,7 +22,10 @@ class Command(BaseCommand):
             if options["person"]
             else Request.objects.filter(state=RequestState.OPEN)
         )
-        for request in waiting.select_related("account", "asked_by").order_by("pk"):
+        found = waiting.select_related("account", "asked_by").order_by("pk")
+        if not found:
+            self.stdout.write("No request waits for a decision.")
+        for request in found:
             self.stdout.write(
                 f"{request.pk:>5}  {request.asked_at:%Y-%m-%d %H:%M}  {request.title}  ({request.account}, "
                 f"asked by {request.asked_by})"

@@ -21,6 +21,8 @@ class Command(BaseCommand):
         wanted = options["instance"]
         if not wanted:
             rows = Instance.objects.exclude(status=InstanceStatus.IMPORTED).select_related("account")
+            if not rows:
+                self.stdout.write("No instance is being onboarded yet.")
             for instance in rows.order_by("account__name", "name"):
                 self.stdout.write(
                     f"{instance.pk:>5}  {instance.account}  {instance}  {instance.steps_done} of {instance.steps_all}  "
