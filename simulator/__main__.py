@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import io
 import logging
 import signal
 import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from simulator.pace import PRESETS
 
@@ -45,6 +48,12 @@ def serve(given: list[str]) -> int:
 
     from simulator.server import Server, Simulator
 
+    held = _hold(options.data)
+    if held is None:
+        print(
+            f"Another local Amazon keeps its data in {options.data}: stop it, or give another --data.", file=sys.stderr
+        )
+        return 1
     fresh = options.data is None or not (options.data / "world.sqlite3").exists()
     simulator = Simulator(options.data, with_control=not options.no_control)
     if options.pace or fresh:
@@ -59,7 +68,12 @@ def serve(given: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    server.prepare()
+    try:
+        server.prepare()
+    except OSError as error:
+        print(f"It can't listen at {options.host}:{options.port}: {error}. Give another --port.", file=sys.stderr)
+        simulator.close()
+        return 1
     host, port = server.bind_addr
     print(f"The local Amazon is at http://{host}:{port}/", flush=True)
     simulator.load_aws()
@@ -69,6 +83,20 @@ def serve(given: list[str]) -> int:
         server.stop()
         simulator.close()
     return 0
+
+
+def _hold(data: Path | None) -> IO[str] | None:
+    """A lock on the directory, for as long as it is open; None if another process has it."""
+    if data is None:
+        return io.StringIO()
+    data.mkdir(parents=True, exist_ok=True)
+    lock = (data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import itertools
 import select
 import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from simulator.store import Document, World
@@ -102,19 +103,40 @@ class Holds:
         self._held: dict[int, tuple[Document, threading.Event]] = {}
         self._closed = False
 
-    def wait(self, operation: str, account: str | None, when: str, connection: socket.socket | None) -> None:
-        """Hold the calling request. Raises ConnectionCut when the client goes away or the simulator stops."""
+    def wait(
+        self,
+        operation: str,
+        account: str | None,
+        when: str,
+        connection: socket.socket | None,
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Hold the calling request until it is released.
+
+        Raises ConnectionCut when its client goes away, when its world is `over`, or when the simulator stops.
+        """
         event = threading.Event()
         with self._lock:
             number = next(self._numbers)
             self._held[number] = ({"id": number, "operation": operation, "account": account, "when": when}, event)
         try:
             while not event.wait(0.05):
-                if self._closed or (connection is not None and _gone(connection)):
+                if self._closed or over() or (connection is not None and _gone(connection)):
                     raise ConnectionCut
         finally:
             with self._lock:
                 del self._held[number]
+
+    def slow(self, seconds: float, over: Callable[[], bool] = lambda: False) -> None:
+        """Hold the calling request for so long, whether its client stays or not.
+
+        Raises ConnectionCut when its world is `over` or the simulator stops.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._closed or over():
+                raise ConnectionCut
+            time.sleep(min(left, 0.05))
 
     def all(self) -> list[Document]:
         """What is held: id, operation, account and whether "before" or "after" the effect."""
@@ -128,12 +150,6 @@ class Holds:
                 return False
             self._held[number][1].set()
             return True
-
-    def release_all(self) -> None:
-        """Let every request go on."""
-        with self._lock:
-            for _, event in self._held.values():
-                event.set()
 
     def close(self) -> None:
         """End every held request, and hold none any more."""

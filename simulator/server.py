@@ -9,7 +9,6 @@ import re
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -165,7 +164,6 @@ class Simulator:
         """
         pace, settings = self.pace.all(), self.settings()
         self.capture.clear()
-        self.holds.release_all()
         aws = self.aws
         with self.world.lock:
             self.world.reset()
@@ -209,7 +207,7 @@ class Simulator:
         answer = _Answer()
         cut = False
         try:
-            self._before(rule, operation, account, environ)
+            self._before(rule, operation, account, environ, era)
             if era != self.capture.era:
                 raise misbehave.ConnectionCut
             instead = self._instead(rule, operation, environ)
@@ -217,7 +215,7 @@ class Simulator:
                 answer.take(self._app(operation, request), environ)
             else:
                 answer.take(instead, environ)
-            self._after(rule, operation, account, environ)
+            self._after(rule, operation, account, environ, era)
         except misbehave.ConnectionCut:
             cut = True
             raise
@@ -240,22 +238,22 @@ class Simulator:
             return self.login(request)
         return self.api(request) if operation.startswith("amc:") else self.aws
 
-    def _before(self, rule: Document | None, operation: str, account: str | None, environ: Environ) -> None:
+    def _before(self, rule: Document | None, operation: str, account: str | None, environ: Environ, era: int) -> None:
         kind = rule["action"]["kind"] if rule else None
         if rule and kind == "slow":
-            time.sleep(rule["action"].get("seconds", 1))
+            self.holds.slow(rule["action"].get("seconds", 1), lambda: era != self.capture.era)
         elif kind == "cut_before":
             raise misbehave.ConnectionCut
         elif kind == "hold_before":
-            self.holds.wait(operation, account, "before", environ.get(SOCKET))
+            self.holds.wait(operation, account, "before", environ.get(SOCKET), lambda: era != self.capture.era)
             self.progress.settle()
 
-    def _after(self, rule: Document | None, operation: str, account: str | None, environ: Environ) -> None:
+    def _after(self, rule: Document | None, operation: str, account: str | None, environ: Environ, era: int) -> None:
         kind = rule["action"]["kind"] if rule else None
         if kind == "cut_after":
             raise misbehave.ConnectionCut
         if kind == "hold_after":
-            self.holds.wait(operation, account, "after", environ.get(SOCKET))
+            self.holds.wait(operation, account, "after", environ.get(SOCKET), lambda: era != self.capture.era)
 
     def _instead(self, rule: Document | None, operation: str, environ: Environ) -> Any:
         if rule is None:

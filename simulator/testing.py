@@ -23,7 +23,7 @@ class RunningSimulator:
     url: str
     process: subprocess.Popen[str]
 
-    def stop(self, seconds: float = 15) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """Ask it to stop, wait until it has, and return its exit status. Kills it after `seconds`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -31,7 +31,7 @@ class RunningSimulator:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return self.process.wait(5)
+            return self.process.wait(60)
         finally:
             if self.process.stdout is not None:
                 self.process.stdout.close()
@@ -39,7 +39,7 @@ class RunningSimulator:
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         self.process.kill()
-        self.process.wait(5)
+        self.process.wait(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -73,7 +73,7 @@ def start_simulator(
         line = ""
     if "http://" not in line:
         process.kill()
-        process.wait(5)
+        process.wait(60)
         raise RuntimeError(f"the simulator did not start: {line!r}")
     return RunningSimulator("http://" + line.split("http://", 1)[1].strip().rstrip("/"), process)
 

@@ -31,5 +31,5 @@ def running(tmp_path_factory):
 
 @pytest.fixture
 def http(running):
-    with httpx.Client(base_url=running.url, timeout=30) as client:
+    with httpx.Client(base_url=running.url, timeout=120) as client:
         yield client

@@ -8,7 +8,8 @@ from simulator.amc.collaborations import QUERY_SUBMITTER
 from simulator.aws import collaborations as cleanrooms
 from simulator.matching import job as matching
 from simulator.people import HARBOUR
-from tests.simulator.asking import dump
+from simulator.server import Simulator
+from tests.simulator.asking import Asking, dump
 
 AWS, PARTNER = HARBOUR.aws_accounts
 METRICS = {
@@ -59,7 +60,7 @@ def jobs(monkeypatch):
 
     def run(world, clock, aws, *, namespace_arn):
         ran.append(namespace_arn)
-        assert ran.go.wait(20)
+        assert ran.go.wait(120)
         if namespace_arn.endswith("broken"):
             return matching.MappingOutcome(False, "The role can't be assumed.")
         return matching.MappingOutcome(True, None, METRICS)
@@ -72,7 +73,7 @@ def settled(simulator):
     """Wait until no mapping job is under way."""
     simulator.progress.settle()
     for thread in list(simulator.progress._running.values()):
-        thread.join(20)
+        thread.join(120)
 
 
 @pytest.fixture
@@ -298,3 +299,28 @@ def test_lists_take_their_limits(simulator, ask, active):
     assert ask("POST", f"{path}/idmappingtables/list", {"nextToken": "x"}).status_code == 400
     assert ask("POST", f"{path}/idnamespaces/list", {"nextToken": None}).status_code == 200
     assert ask("POST", f"{path}/idnamespaces/list").status_code == 400
+
+
+def test_what_is_due_outlasts_a_restart(tmp_path, jobs):
+    """A collaboration that is to come, and a mapping job that is to run."""
+    first = Simulator(tmp_path, seeded=0)
+    first.pace.set({"collaboration_pending": 60, "job_started": 60})
+    path = f"/amc/instances/{Asking(first).create()}/collaboration"
+    assert Asking(first)("GET", path).json["collaboration"]["status"] == "IN_PROGRESS"
+    first.close()
+
+    second = Simulator(tmp_path, seeded=0)
+    second.clock.advance(61)
+    ask = Asking(second)
+    collaboration = ask("GET", path).json["collaboration"]
+    assert collaboration["status"] == "PENDING_ACCEPTANCE"
+    made = table(ask, path, "people", associate(second, join(second, collaboration["id"], AWS), "people"))
+    where = f"{path}/idmappingtables/{made['idMappingTable']['id']}/jobs/{made['idMappingWorkflowJobId']}"
+    second.close()
+
+    third = Simulator(tmp_path, seeded=0)
+    assert Asking(third)("GET", where).json["idMappingJob"]["status"] == "QUEUED" and jobs == []
+    third.clock.advance(61)
+    settled(third)
+    assert Asking(third)("GET", where).json["idMappingJob"]["status"] == "SUCCEEDED" and len(jobs) == 1
+    third.close()

@@ -14,6 +14,7 @@ from simulator import contract
 from simulator.amc import description
 from simulator.amc.api import HANDLERS
 from simulator.people import CLIENT_ID, HARBOUR
+from simulator.testing import ROOT
 
 PUBLISHED = Path(
     os.environ.get("AMC_OPENAPI")
@@ -90,14 +91,14 @@ CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conform
 
 
 def test_schemathesis_finds_no_answer_outside_the_specification(http, tmp_path):
-    """The command of docs/simulator.md, with few examples for each operation."""
+    """The command of docs/simulator.md on the published file as it is, with few examples for each operation."""
     http.post("/_simulator/reset")
-    specification = tmp_path / "specification.json"
-    document = json.loads(json.dumps(published()))
-    document["paths"] = {path: item for path, item in document["paths"].items() if path.startswith("/amc/")}
-    # A 204 with a body, as published, is nothing that HTTP can carry.
-    del document["paths"]["/amc/instances/{instanceId}"]["delete"]["responses"]["204"]["content"]
-    specification.write_text(json.dumps(document))
+    specification = PUBLISHED
+    if not PUBLISHED.exists():
+        specification = tmp_path / "specification.json"
+        document = json.loads(json.dumps(published()))
+        document["paths"] = {path: item for path, item in document["paths"].items() if path.startswith("/amc/")}
+        specification.write_text(json.dumps(document))
     token = http.get("/_simulator/token", params={"person": "admin"}).json()["access_token"]
     headers = {
         "Authorization": f"Bearer {token}",
@@ -118,7 +119,8 @@ def test_schemathesis_finds_no_answer_outside_the_specification(http, tmp_path):
     ]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.simulator.published_hooks"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert "20 selected / 20 total" in result.stdout
     asked = http.get("/_simulator/exchanges").json()

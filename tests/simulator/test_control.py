@@ -2,19 +2,21 @@
 
 import json
 import socket
-import threading
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 
 from simulator.people import CATALOGUE, CLIENT_ID, CLIENT_SECRET, HARBOUR, LUMEN
-from simulator.testing import start_simulator
+from simulator.testing import ROOT, start_simulator
 
 AWS = HARBOUR.aws_accounts[0]
+# How long a busy machine may take over what is quick; nothing waits that long when all is well.
+PATIENCE = 120
 MEDIA = "application/vnd.amcinstances.v1+json"
 CREATE = {"instanceName": "Controlled", "awsAccountId": AWS, "acrBacked": True}
 
@@ -51,12 +53,19 @@ def names(http, sent):
 
 def held(http):
     """What is held, once something is."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         found = http.get("/_simulator/holds").json()
         if found:
             return found
     raise AssertionError("nothing is held")
+
+
+def met(http):
+    """Wait until the one rule has acted."""
+    until = time.monotonic() + PATIENCE
+    while not http.get("/_simulator/rules").json()[0]["fired"]:
+        assert time.monotonic() < until
 
 
 def test_the_third_call_is_throttled(clean):
@@ -98,7 +107,7 @@ def test_a_slow_answer_is_slow_and_others_are_not(clean):
     rule(clean, "amc:listInstances", "slow", values={"seconds": 1.5})
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        slow = pool.submit(httpx.get, f"{clean.base_url}/amc/instances", headers=sent, timeout=10)
+        slow = pool.submit(httpx.get, f"{clean.base_url}/amc/instances", headers=sent, timeout=PATIENCE)
         assert clean.get("/amc/accounts", headers=sent).status_code == 200
         assert slow.result().status_code == 200
         assert time.monotonic() - began >= 1.5
@@ -110,7 +119,7 @@ def test_a_request_is_held_until_it_is_released(clean, kind, made):
     rule(clean, "amc:createInstance", kind)
     with ThreadPoolExecutor(1) as pool:
         url = f"{clean.base_url}/amc/instances"
-        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=20)
+        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=PATIENCE)
         (hold,) = held(clean)
         assert (hold["operation"], hold["when"]) == ("amc:createInstance", kind.removeprefix("hold_"))
         assert names(clean, sent).count("Controlled") == made
@@ -130,22 +139,20 @@ def test_a_held_request_ends_when_its_client_goes_away(clean):
     with socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall(("\r\n".join(["POST /amc/instances HTTP/1.1", *lines, "", body])).encode())
         held(clean)
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while clean.get("/_simulator/holds").json():
         assert time.monotonic() < until
     assert names(clean, sent).count("Controlled") == 0
 
 
-@pytest.mark.parametrize(("kind", "values"), [("hold_before", {}), ("slow", {"seconds": 1})])
+@pytest.mark.parametrize(("kind", "values"), [("hold_before", {}), ("slow", {"seconds": 3600})])
 def test_what_is_under_way_at_a_reset_has_no_effect_on_the_new_world(clean, kind, values):
     sent = headers(clean)
     rule(clean, "amc:createInstance", kind, values=values)
     with ThreadPoolExecutor(1) as pool:
         url = f"{clean.base_url}/amc/instances"
-        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=20)
-        until = time.monotonic() + 10
-        while not clean.get("/_simulator/rules").json()[0]["fired"]:
-            assert time.monotonic() < until
+        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=PATIENCE)
+        met(clean)
         clean.post("/_simulator/reset")
         with pytest.raises(httpx.RemoteProtocolError):
             waiting.result()
@@ -244,8 +251,8 @@ def test_connections_are_kept_open(clean):
 def test_no_control_when_it_is_turned_off(tmp_path):
     simulator = start_simulator(tmp_path, control=False)
     try:
-        assert httpx.post(f"{simulator.url}/_simulator/reset").status_code == 404
-        assert httpx.get(f"{simulator.url}/openapi.json").status_code == 200
+        assert httpx.post(f"{simulator.url}/_simulator/reset", timeout=PATIENCE).status_code == 404
+        assert httpx.get(f"{simulator.url}/openapi.json", timeout=PATIENCE).status_code == 200
     finally:
         assert simulator.stop() == 0
 
@@ -253,14 +260,14 @@ def test_no_control_when_it_is_turned_off(tmp_path):
 def test_it_lasts(tmp_path):
     """Stopped or killed, it starts again with everything that was answered."""
     first = start_simulator(tmp_path)
-    with httpx.Client(base_url=first.url) as http:
+    with httpx.Client(base_url=first.url, timeout=PATIENCE) as http:
         sent = headers(http)
         http.post("/amc/instances", headers=sent, json={**CREATE, "instanceName": "Before the stop"})
         http.post("/_simulator/clock", json={"advance": 100})
         rule(http, "amc:createInstance", "error", nth=2)
     assert first.stop() == 0
     second = start_simulator(tmp_path)
-    with httpx.Client(base_url=second.url) as http:
+    with httpx.Client(base_url=second.url, timeout=PATIENCE) as http:
         assert "Before the stop" in names(http, sent)
         assert http.get("/_simulator/clock").json()["ahead"] == 100
         answers = [http.post("/amc/instances", headers=sent, json=CREATE) for _ in range(2)]
@@ -268,7 +275,7 @@ def test_it_lasts(tmp_path):
     second.kill()
     third = start_simulator(tmp_path)
     try:
-        with httpx.Client(base_url=third.url) as http:
+        with httpx.Client(base_url=third.url, timeout=PATIENCE) as http:
             assert {"Before the stop", "Controlled"} <= set(names(http, sent))
             assert len(http.get("/amc/instances", headers=headers(http, CATALOGUE)).json()["instances"]) == 100
         numbers = [json.loads(line)["number"] for line in (tmp_path / "exchanges.jsonl").read_text().splitlines()]
@@ -277,45 +284,46 @@ def test_it_lasts(tmp_path):
         assert third.stop() == 0
 
 
-def test_a_stop_ends_what_is_held(tmp_path):
-    simulator = start_simulator(tmp_path)
-    with httpx.Client(base_url=simulator.url) as http:
-        sent = headers(http)
-        rule(http, "amc:createInstance", "hold_before")
-        gone = threading.Event()
-
-        def ask():
-            with pytest.raises(httpx.TransportError):
-                httpx.post(f"{simulator.url}/amc/instances", headers=sent, json=CREATE, timeout=20)
-            gone.set()
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        held(http)
-    assert simulator.stop() == 0
-    thread.join(10)
-    assert gone.is_set()
-
-
-def test_it_starts_and_reads_quickly():
-    """Measured in processor time, which other programs on the machine don't change: 3 s and 200 reads a second."""
-    simulator = start_simulator()
+def test_a_second_one_says_what_is_in_its_way(tmp_path):
+    """It touches nothing of the first one's world."""
+    first = start_simulator(tmp_path / "one")
+    port = str(urlsplit(first.url).port)
     try:
-        process = psutil.Process(simulator.process.pid)
-        assert _processor_seconds(process) < 3
-        with httpx.Client(base_url=simulator.url) as http:
-            sent = headers(http)
-            made = http.post("/amc/instances", headers=sent, json=CREATE).json()["instance"]
-            path = f"/amc/instances/{made['instanceId']}"
-            assert http.get("/_simulator/world").status_code == 200  # only then the AWS side is loaded for sure
-            before = _processor_seconds(process)
-            for _ in range(400):
-                assert http.get(path, headers=sent).status_code == 200
-            assert (_processor_seconds(process) - before) / 400 < 1 / 200
+        for data, others, words in (("one", "0", "keeps its data in"), ("two", port, "Give another --port")):
+            command = [sys.executable, "-m", "simulator", "--port", others, "--data", tmp_path / data]
+            done = subprocess.run([*command, "--pace", "real"], cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+        assert httpx.get(f"{first.url}/_simulator/pace", timeout=PATIENCE).json()["job_started"] == 0
     finally:
+        assert first.stop() == 0
+    again = start_simulator(tmp_path / "one")
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize(("kind", "values"), [("hold_before", {}), ("slow", {"seconds": 3600})])
+def test_a_stop_ends_what_is_under_way(tmp_path, kind, values):
+    simulator = start_simulator(tmp_path)
+    with httpx.Client(base_url=simulator.url, timeout=PATIENCE) as http, ThreadPoolExecutor(1) as pool:
+        sent = headers(http)
+        rule(http, "amc:createInstance", kind, values=values)
+        url = f"{simulator.url}/amc/instances"
+        waiting = pool.submit(httpx.post, url, headers=sent, json=CREATE, timeout=PATIENCE)
+        met(http)
         assert simulator.stop() == 0
+        with pytest.raises(httpx.TransportError):
+            waiting.result()
 
 
-def _processor_seconds(process):
-    times = process.cpu_times()
-    return times.user + times.system
+def test_starting_waits_for_nothing_that_takes_long_to_load():
+    """What a first answer does not need is loaded beside it or later; `bench.simulator` measures the start."""
+    program = """
+import sys
+from werkzeug.test import Client
+from simulator.server import Simulator
+simulator = Simulator()
+assert Client(simulator).get("/_simulator/token").status_code == 200
+print([name for name in ("moto", "boto3", "duckdb", "polars", "numpy") if name in sys.modules])
+simulator.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -19,7 +18,7 @@ from tests.simulator.asking import Asking
 
 ROOT = Path(__file__).parents[2]
 # How long a busy machine may take over a page, in milliseconds; nothing waits that long when all is well.
-PATIENCE = 60_000
+PATIENCE = 120_000
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 CONSENT = learn.sign_in("http://127.0.0.1:8900")
 
@@ -107,7 +106,7 @@ def test_a_page_that_is_paused_stays(asked, visit):
     expect(page.get_by_text("While paused")).to_be_visible(timeout=PATIENCE)
 
 
-def test_signing_in_by_hand_as_one_of_the_demo_people(running, visit):
+def test_signing_in_by_hand_as_one_of_the_demo_people(http, visit):
     page = visit("/learn")
     page.get_by_role("link", name="Sign in with Amazon").click()
     page.get_by_role("radio", name=re.compile("Omar Haddad")).check()
@@ -116,17 +115,14 @@ def test_signing_in_by_hand_as_one_of_the_demo_people(running, visit):
     form = dict(re.findall(r"-d (\w+)=(\S+)", page.locator("pre").first.inner_text()))
     assert form["code"] == parse_qs(urlsplit(page.url).query)["code"][0]
     assert (form["client_id"], form["client_secret"]) == (CLIENT_ID, CLIENT_SECRET)
-    tokens = httpx.post(f"{running.url}/auth/o2/token", data=form).json()
-    profile = httpx.get(
-        f"{running.url}/user/profile", headers={"Authorization": f"Bearer {tokens['access_token']}"}
-    ).json()
+    tokens = http.post("/auth/o2/token", data=form).json()
+    profile = http.get("/user/profile", headers={"Authorization": f"Bearer {tokens['access_token']}"}).json()
     assert profile["name"] == "Omar Haddad"
     page.get_by_role("link", name="Sign in again").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Access not permitted.")).to_be_visible(timeout=PATIENCE)
 
 
-@pytest.mark.timeout(300)
 def test_the_way_by_hand_leads_to_people_who_match(running, http, tmp_path):
     """All of it as it is offered, by the real `aws` and curl; the job counts what the sample said."""
     assert http.post("/_simulator/reset").status_code == 200

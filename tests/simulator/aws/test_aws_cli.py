@@ -74,7 +74,6 @@ def shell(aws, tmp_path):
             [Path(sys.executable).parent / "aws", *words[1:]],
             capture_output=True,
             text=True,
-            timeout=60,
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
