@@ -527,25 +527,13 @@ class Stack:
             raise StackError(f"{name} failed; the last lines:{last}")
 
     def _database(self) -> None:
-        """Migrate, or begin with a copy of what the same migrations made of an empty SQLite file before.
-
-        Migrating an empty database takes Django many seconds of a core; all stacks of a checkout share the result.
-        """
         path = self.folder / "portal.sqlite3"
         own = Path(self.settings["VAR_DIR"]) == self.folder and "DATABASE_URL" not in self.settings
-        if not own or path.exists():
-            self._once("migrate", "--noinput")
-            return
-        empty = ROOT / "build" / "databases" / f"{_migrations()}.sqlite3"
-        if not empty.exists():
-            self._once("migrate", "--noinput")
-            if path.exists():
-                empty.parent.mkdir(parents=True, exist_ok=True)
-                new = empty.with_suffix(f".{os.getpid()}")
-                _copy_sqlite(path, new)
-                new.replace(empty)
-            return
-        shutil.copyfile(empty, path)
+        migrate = partial(self._once, "migrate", "--noinput")
+        if own and not path.exists():
+            begin_database(path, migrate)
+        else:
+            migrate()
 
     def _static_files(self) -> None:
         """Collect and compress the front-end files, if any of them changed since some stack did it last.
@@ -572,10 +560,31 @@ class Stack:
             stamp.write_text(digest.hexdigest(), encoding="utf-8")
 
 
+def begin_database(path: Path, migrate: Callable[[], object]) -> None:
+    """Have `migrate` make an empty SQLite file of `path`, or copy what the same migrations made of one before.
+
+    Migrating an empty database takes Django many seconds of a core; whoever begins with one in a checkout shares it.
+    """
+    folder = ROOT / "build" / "databases"
+    folder.mkdir(parents=True, exist_ok=True)
+    empty = folder / f"{_migrations()}.sqlite3"
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if empty.exists():
+            shutil.copyfile(empty, path)
+            return
+        migrate()
+        if path.exists():
+            new = empty.with_suffix(".new")
+            _copy_sqlite(path, new)
+            new.replace(empty)
+
+
 def _migrations() -> str:
     """A digest of all that makes an empty database what it is: the migrations, and the packages that have some."""
     digest = sha256()
-    for path in [*sorted((ROOT / "onboarding" / "migrations").glob("*.py")), *sorted(ROOT.glob("requirements/*.txt"))]:
+    own = [*sorted((ROOT / "onboarding" / "migrations").glob("*.py")), ROOT / "onboarding" / "migrating.py"]
+    for path in [*own, *sorted(ROOT.glob("requirements/*.txt"))]:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]

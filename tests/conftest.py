@@ -5,14 +5,45 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from scripts.stack import ROOT, begin_database
 from tests.leaks import Watch
 from tests.warm_aws import remember_models
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings, tmp_path_factory):
+    """The test database is there, migrated, before Django makes it: whoever tests in this checkout shares the work."""
+    from django.db import connection
+
+    name = connection.creation._get_test_db_name() if connection.vendor == "sqlite" else ""
+    if not connection.creation.is_in_memory_db(name):
+        yield
+        return
+    path = tmp_path_factory.mktemp("empty") / "portal.sqlite3"
+    begin_database(path, partial(migrate, path))
+    with closing(sqlite3.connect(name, uri=True)) as database:
+        with closing(sqlite3.connect(path)) as file:
+            file.backup(database)
+        yield
+
+
+def migrate(path: Path) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": f"sqlite:///{path}"}
+    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session", autouse=True)
