@@ -40,6 +40,8 @@ IN_ADDRESS = bytes(
     code if code >= 0x80 else 0x20 if chr(code).isspace() or chr(code) in ",!.[]{}()" else ord(chr(code).upper())
     for code in range(256)
 )
+NUMBER_AND_LETTER = "^[0-9]+-[^-]*[^-0-9]"
+CARE_OF = r"(?i)\bc/o\b"
 NO_TEXT = pa.array([], pa.string())
 
 
@@ -199,6 +201,7 @@ class Standardiser:
         self.table = table
         self._cache: dict[tuple[str, str | None], dict[str, str | None]] = {}
         self._words: dict[str | None, dict[str, str]] = {}
+        self._unsettled: dict[str | None, tuple[pa.StringArray, int]] = {}
 
     def column(self, rule: str, column: Column, countries: Countries) -> Column:
         """The standard forms of a column's values under the rule (a field of the table); null where there is none."""
@@ -458,7 +461,42 @@ class Standardiser:
         tokens = take(results, _index(encoded))
         data, offsets = buffers(tokens)
         row_offsets = offsets[words.offsets.to_numpy()]
-        return from_buffers(data, row_offsets, np.diff(row_offsets) > 0), unusual
+        result = from_buffers(data, row_offsets, np.diff(row_offsets) > 0)
+        again = self._to_do_again(result, country)
+        return result, again if unusual is None else unusual | again
+
+    def _to_do_again(self, results: pa.StringArray, country: str | None) -> Bools:
+        """Which joined addresses would change if they were standardised again: they read as one word of the maps, or
+        hold what the rules for single words split."""
+        words, longest = self._unsettled_words(country)
+        data, offsets = buffers(results)
+        lengths = np.diff(offsets)
+        first = np.append(data, np.uint8(0))[offsets[:-1]]
+        again = (first < ord("0")) | (first > ord("9"))
+        again &= (lengths <= longest) & (lengths > 0)
+        candidates = np.flatnonzero(again)
+        if len(candidates):
+            found = pc.is_in(results.take(pa.array(candidates)), words)
+            again[candidates] = np.asarray(found.to_numpy(zero_copy_only=False))
+        if self.table.fields["address"][0] == ("upper",):
+            for byte, pattern in ((ord("-"), NUMBER_AND_LETTER), (ord("/"), CARE_OF)):
+                rows = np.flatnonzero(marked(data == byte, offsets))
+                if len(rows):
+                    found = pc.match_substring_regex(results.take(pa.array(rows)), pattern)
+                    again[rows] |= np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
+        return again
+
+    def _unsettled_words(self, country: str | None) -> tuple[pa.StringArray, int]:
+        """The words of the maps that are not their own replacement, and the length of the longest."""
+        known = self._unsettled.get(country)
+        if known is None:
+            changed = []
+            for word in {word.lower() for word in self.table.address_words(country)}:
+                if reference.standardise_once(self.table, "address", word, country) != word:
+                    changed.append(word)
+            longest = max((len(word.encode()) for word in changed), default=0)
+            known = self._unsettled[country] = (pa.array(sorted(changed), pa.string()), longest)
+        return known
 
     def _word_results(self, words: list[str], country: str | None) -> list[str]:
         known = self._words.setdefault(country, {})
@@ -468,7 +506,7 @@ class Standardiser:
         for word in words:
             result = known.get(word)
             if result is None:
-                result = reference.standardise(self.table, "address", word, country) or ""
+                result = reference.standardise_once(self.table, "address", word, country) or ""
                 if len(word) < HASH_LENGTH:
                     known[word] = result
             results.append(result)

@@ -30,6 +30,9 @@ REQUIRED = {"one-at": r"[^@]+@[^@]+"}
 DELIMITERS = re.compile(r"\bC/O\b|[\s,!.\[\]{}()]+")
 HALF_WIDTH_DIGITS = {0xFF10 + digit: 0x30 + digit for digit in range(10)}
 LONGEST_PHONE = 250
+E164 = re.compile(r"[1-9][0-9]{4,14}")
+GLUED = re.compile(r"[0-9]+[^0-9].", re.DOTALL)
+"""What follows the hyphen of ``12-14`` once the next word has lost its blank; ``12-14B`` is a number and a letter."""
 
 
 def is_hash(value: str) -> bool:
@@ -45,11 +48,23 @@ def standardise(table: RuleTable, field: str, value: str | None, country: str | 
     """
     if value is None:
         return None
+    standard = standardise_once(table, field, value, country)
+    for _ in range(table.settles(field)):
+        if standard is None or standard == value:
+            break
+        value, standard = standard, standardise_once(table, field, standard, country)
+    return standard
+
+
+def standardise_once(table: RuleTable, field: str, value: str, country: str | None) -> str | None:
+    """:func:`standardise` without the repetitions that ``settle`` asks for."""
     if is_hash(value):
         return value.strip().lower()
     current: str | None = value
     tokens: list[str] = []
     for operation in table.fields[field]:
+        if operation[0] == "settle":
+            continue
         if operation[0] in TOKEN_OPERATIONS:
             tokens = TOKEN_OPERATIONS[operation[0]](current or "", tokens, table, country)
         elif operation[0] == "join":
@@ -155,9 +170,25 @@ def _postal(value: str, operation: Operation, table: RuleTable, country: str | N
 
 def _phone_e164(value: str, operation: Operation, table: RuleTable, country: str | None) -> str | None:
     text = value.strip()
-    if country is None and not text.startswith("+"):
-        text = "+" + text
-    number = _parsed(text, country)
+    if text.startswith("+"):
+        return _possible(_parsed(text, country))
+    if country is None:
+        return _possible(_parsed("+" + text, None))
+    if _begins_with_code(text, country):
+        number = _parsed("+" + text, None)
+        if number is not None and phonenumbers.is_valid_number(number):
+            return _possible(number)
+    e164 = _possible(_parsed(text, country))
+    return e164 or (_possible(_parsed("+" + text, None)) if E164.fullmatch(text) else None)
+
+
+def _begins_with_code(text: str, country: str) -> bool:
+    digits = re.sub(r"\D", "", text[:LONGEST_PHONE])
+    return digits.startswith(str(phonenumbers.country_code_for_region(country)))
+
+
+def _possible(number: phonenumbers.PhoneNumber | None) -> str | None:
+    """The digits of E.164 of a number, if it is possible."""
     if (
         number is None
         or phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE
@@ -198,7 +229,8 @@ def _split_number_and_letter(value: str, tokens: list[str], table: RuleTable, co
     result: list[str] = []
     for token in tokens:
         number, _, rest = token.rpartition("-")
-        result += [number, rest] if number.isnumeric() and rest and not rest.isnumeric() else [token]
+        apart = number.isnumeric() and rest and not rest.isnumeric() and not GLUED.match(rest)
+        result += [number, rest] if apart else [token]
     return result
 
 

@@ -21,7 +21,7 @@ BLANKS = r"[\x{09}-\x{0d}\x{1c}-\x{20}\x{85}\p{Z}]"
 DELIMITERS = rf"\bC/O\b|(?:{BLANKS}|[,!.\[\]{{}}()])+"
 KEPT = {**reference.KEPT, "email-unicode": r"\p{L}\p{N}_.@\-"}
 FULL_WIDTH = "０１２３４５６７８９"
-NUMBER_AND_LETTER = r"^([0-9]+)-([^-]*[^-0-9][^-]*)$"
+NUMBER_AND_LETTER = r"^([0-9]+)-([^-0-9][^-]*|[0-9]+[^-0-9])$"
 HASH = r"^[0-9a-fA-F]{64}$"
 
 
@@ -135,7 +135,8 @@ class Renderer:
         trimmed = self._trimmed(value)
         result = value
         for operation in self._table.fields[rule]:
-            result = self._operation(result, operation, country)
+            settles = operation[0] == "settle"
+            result = self._settled(rule, result, country) if settles else self._operation(result, operation, country)
         return f"CASE WHEN {self._sql.like(trimmed, HASH)} THEN lower({trimmed}) ELSE nullif({result}, '') END"
 
     def hashed(self, standard: str, value: str) -> str:
@@ -221,10 +222,8 @@ class Renderer:
         if name == "split-hash":
             return f"replace({value}, '#', ' # ')"
         if name == "words":
-            known = [c for c in maps["address-words"] if c]
             words = self._of_countries("address_words", {c: dict(self._table.words(c)) for c in maps["address-words"]})
-            which = f"CASE WHEN {country} IN ({', '.join(map(quoted, known))}) THEN {country} ELSE '' END"
-            return self._each_word(value, words, which)
+            return self._each_word(value, words, self._own_words(country))
         if name == "join":
             return f"replace({value}, ' ', '')"
         if name == "country":
@@ -241,6 +240,34 @@ class Renderer:
             short = sql.replace_all(value, "^1([2-9][0-9]{9})$", r"\1")
             return f"CASE WHEN {country} = 'US' OR {country} IS NULL THEN {short} ELSE {value} END"
         raise BadMapping(f"the rule {name} has no form in SQL")
+
+    def _settled(self, rule: str, value: str, country: str) -> str:
+        """What repeating the operations gives, without a loop: an address has no blanks any more, so only what splits
+        one word and the maps, each word with its last replacement, can change it."""
+        sql = self._sql
+        if rule == "phone":
+            again = sql.replace_all(value, "^1([2-9][0-9]{9})$", r"\1")
+            return f"CASE WHEN {country} IS NULL THEN {again} ELSE {value} END"
+        if any(operation[0] == "tokens" for operation in self._table.fields[rule]):
+            apart = sql.words(sql.replace_all(value, r"\bc/o\b", " "), sql.replace_all("w", NUMBER_AND_LETTER, r"\1\2"))
+            value = sql.replace_all(sql.joined(apart, ""), NUMBER_AND_LETTER, r"\1\2")
+        words = {code: self._last_words(code) for code in self._countries_of_addresses()}
+        which = self._own_words(country)
+        found = sql.found(self._of_countries("settled_words", words), f"{which} || '|' || {value}")
+        return f"coalesce({found}, {value})"
+
+    def _last_words(self, country: str) -> dict[str, str]:
+        known = sorted({word.lower() for word in self._table.address_words(country or None)})
+        last = {word: reference.standardise(self._table, "address", word, country or None) for word in known}
+        return {word: found for word, found in last.items() if found is not None and found != word}
+
+    def _countries_of_addresses(self) -> list[str]:
+        maps = self._table.maps
+        return list(maps["address-words"]) if "address-words" in maps else [*maps["country-street-words"], ""]
+
+    def _own_words(self, country: str) -> str:
+        known = [code for code in self._countries_of_addresses() if code]
+        return f"CASE WHEN {country} IN ({', '.join(map(quoted, known))}) THEN {country} ELSE '' END"
 
     def _state(self, value: str, country: str) -> str:
         sql = self._sql
@@ -300,11 +327,24 @@ class Renderer:
             national = sql.replace_all(digits, f"^{kept}$", code + r"\1")
             abroad = sql.replace_all(digits, f"^{whole}{kept}$", code + r"\1")
             own = f"{country} = {quoted(region)} AND NOT {plus} AND"
-            is_national = sql.like(digits, f"^{digit}$")
-            is_abroad = f"{sql.like(digits, f'^{whole}{digit}$')} AND NOT {is_national}"
+            is_national = f"({sql.like(digits, f'^{digit}$')} AND NOT {sql.like(digits, f'^(?:{about.abroad})')})"
+            is_valid = sql.like(digits, f"^{code}{trunk}(?:{about.valid})$")
+            is_abroad = f"{sql.like(digits, f'^{whole}{digit}$')} AND (NOT {is_national} OR {is_valid})"
             cases.append(f"WHEN {own} {is_abroad} THEN {abroad}")
             cases.append(f"WHEN {own} {is_national} THEN {national}")
             cases.append(f"WHEN {plus} AND {sql.like(digits, f'^{code}{digit}$')} THEN {abroad}")
+        # Digits alone that are no North American number are one of E.164 without its plus.
+        bare = (
+            f"({country} IN ({', '.join(map(quoted, NANP))}) AND {sql.like(value, '^[1-9][0-9]{7,14}$')} "
+            f"AND NOT {sql.like(digits, '^(?:1?[0-9]{10})$')})"
+        )
+        for region in STRUCTURED:
+            about = shape(region)
+            kept = f"{'0?' if about.trunk else ''}((?:{about.pattern}))"
+            is_it = sql.like(digits, f"^{about.code}{kept}$")
+            cases.append(
+                f"WHEN {bare} AND {is_it} THEN " + sql.replace_all(digits, f"^{about.code}{kept}$", about.code + r"\1")
+            )
         cases.append(f"WHEN {plus} AND {sql.like(digits, '^1[2-9][0-9]{9}$')} THEN {digits}")
         others = "|".join(shape(region).code for region in ("US", *STRUCTURED))
         foreign = f"NOT {sql.like(digits, f'^(?:{others})')} AND {sql.like(digits, '^[1-9][0-9]{7,14}$')}"

@@ -89,6 +89,23 @@ NASTY = [
     "XC/OY",
     "str. str",
     "p.zza v. C/ 5",
+    "We st",
+    "Park Way",
+    "Mead Ow",
+    "P.za",
+    "n o",
+    "12-14 Main",
+    "12-14B",
+    "12-14 B",
+    "12- b",
+    "C /O",
+    "12- C /O 'b",
+    "Rte",
+    "4930123456",
+    "442079460958",
+    "492016449809",
+    "12065550100",
+    "012065550100",
 ]
 PIECES = st.one_of(
     st.sampled_from(NASTY),
@@ -96,6 +113,9 @@ PIECES = st.one_of(
     st.text("0123456789 ()-./+#", max_size=18),
     st.text("abcdefABCDEF0123456789", min_size=60, max_size=66),
     st.text("NOWESTRDAVE#-12,. /C", max_size=24),
+    st.lists(st.sampled_from(["C", "/", "O", "-", "'", "12", " ", "b", "We", "st", "park", "way"]), max_size=8).map(
+        "".join
+    ),
 )
 VALUES = st.lists(st.one_of(st.none(), PIECES, st.tuples(PIECES, PIECES).map("".join)), max_size=12)
 

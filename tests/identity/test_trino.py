@@ -4,6 +4,7 @@ import json
 import unicodedata
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import duckdb
 import pytest
@@ -21,6 +22,7 @@ NEEDS_THE_LIBRARY = {
     ("US", "1-800-FLOWERS"),
     ("AU", "0412 345 678"),
     (None, "442079460958"),
+    ("FR", "4930123456"),
 }
 """Telephone numbers that only libphonenumber reads; in SQL they become null."""
 ATHENA_LIMIT = 262_144
@@ -54,6 +56,25 @@ def test_the_twin_gives_the_golden_vectors(twin, table, field):
     assert [(v, s) for v, s, _ in rows] == [(v, s) for _, v, s in vectors]
     digests = [None if s is None else s if reference.is_hash(v) else reference.hashed(s) for _, v, s in vectors]
     assert [digest for _, _, digest in rows] == digests
+
+
+@pytest.mark.parametrize("table", rules.NAMES)
+@pytest.mark.parametrize("country", ["US", "GB", "FR", "ES", "IT", "DE", None])
+def test_the_twin_repeats_what_the_reference_repeats(twin, table, country):
+    rule_table, random = rules.load(table), Random(f"{table} {country}")
+    pieces = [*"C/O#-.' ", "C/O", "12", "3", "B", "no", "mead", "ow", *sorted(rule_table.address_words(country))]
+    values = ["".join(random.choices(pieces, k=random.randint(1, 6))) for _ in range(400)]
+    values += [word + end for word in rule_table.address_words(country) for end in ("", " ")]
+    renderer = trino.Renderer(rule_table, trino.DuckDb())
+    standard = renderer.standard("address", "v", "c")
+    maps = ", ".join(f"{sql} AS {name}" for name, sql in renderer.maps.items())
+    twin.execute(
+        "CREATE TABLE addresses AS SELECT unnest(range(len($1))) AS n, unnest($1) AS v, $2 AS c", [values, country]
+    )
+    rows = twin.execute(
+        f"WITH m AS (SELECT {maps}) SELECT v, {standard} FROM addresses CROSS JOIN m ORDER BY n"
+    ).fetchall()
+    assert rows == [(value, reference.standardise(rule_table, "address", value, country)) for value in values]
 
 
 def test_what_needs_the_library_is_null_and_never_wrong(twin):

@@ -7,7 +7,7 @@ A table names, for every field, the operations that turn a value into its standa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -48,9 +48,21 @@ class RuleTable:
     maps: Mapping[str, Any]
     deviations: tuple[Deviation, ...]
 
+    def settles(self, field: str) -> int:
+        """How many times at most a field's operations are repeated on what they gave, until that stays the same."""
+        last = self.fields[field][-1]
+        return int(last[1]) if last[0] == "settle" else 0
+
     def words(self, country: str | None) -> Mapping[str, str]:
         """The address words of a country (upper-case ISO code), each with its replacement; later maps win."""
         return _address_words(self.name, (country or "") if country in self.maps["address-words"] else "")
+
+    def address_words(self, country: str | None) -> Iterable[str]:
+        """All words that the table's rules for addresses replace in a country."""
+        if "address-words" in self.maps:
+            return self.words(country)
+        general = [word for name in ("street-words", "directions", "number-words") for word in self.maps[name]]
+        return [*general, *self.maps["country-street-words"].get(country, ())]
 
 
 @cache
