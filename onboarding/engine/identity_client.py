@@ -196,19 +196,34 @@ class IdentityClient:
             raise BadManifest("is too large for a manifest")
         manifest = manifests.read(source.read(0, source.size))
         named = {f"{place}/{file['path']}": file["bytes"] for table in manifest["tables"] for file in table["files"]}
-        seen = {
-            one.name: one.size for table in manifest["tables"] for one in _there(f"{place}/{table['name']}/", sessions)
-        }
+        there = {one.name: one for table in manifest["tables"] for one in _there(f"{place}/{table['name']}/", sessions)}
+        seen = {name: one.size for name, one in there.items()}
         if named != seen:
             wrong = sorted(name for name in {*named, *seen} if named.get(name) != seen.get(name))
             raise _wrong(
                 f"{len(wrong)} files are missing, are of another size, or are not in the manifest. "
                 f"The first is {wrong[0]}."
             )
+        for table in manifest["tables"]:
+            for file in table["files"]:
+                _as_named(there[f"{place}/{file['path']}"], table, file)
         return manifest
 
     def _adopt(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return as_it_is(self._version(params), params["columns"], params["country"])
+
+
+def _as_named(source: Source, table: Mapping[str, Any], file: Mapping[str, Any]) -> None:
+    """Raises Fix unless the file's own footer names the manifest's columns and rows. No value is read."""
+    from onboarding.identity.footer import footer  # Arrow is loaded after the fork of a worker only
+
+    found, columns = footer(source), tuple(column["name"] for column in table["columns"])
+    if found.columns != columns:
+        raise _wrong(f"The columns in {source.name} are not those of the manifest, or in another order.")
+    if found.not_text:
+        raise _wrong(f"The column {found.not_text[0]} in {source.name} holds no strings.")
+    if found.rows != file["rows"]:
+        raise _wrong(f"{source.name} holds {found.rows} rows, and the manifest says {file['rows']}.")
 
 
 def _there(place: str, sessions: FileSessions) -> list[Source]:

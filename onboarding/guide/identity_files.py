@@ -788,7 +788,8 @@ class IdentityFiles(GuideStep):
         params, answers = self._params(situation, work_of(situation)), situation.answers.get(self.key, {})
         kept = ["dataset", "version", "version_pk", "to", "table"]
         if made_alone(situation):
-            wanted = {"manifest": answers.get(Manifest.slug, {}).get("manifest")}
+            brought = None if sees_files(situation) else answers.get(Manifest.slug, {}).get("manifest")
+            wanted = {"manifest": brought}
         else:
             wanted = {name: params[name] for name in ("columns", "country", "rules", "rows")}
         return Call(

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
     except KeyboardInterrupt:
         print("stopped; nothing was published", file=sys.stderr)
+        return COULD_NOT_RUN
+    except Exception as error:
+        # A fault of the program or of a library: its message may quote a value, so only lines of code are said.
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        where = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+        print(f"{type(error).__name__} at {where}", file=sys.stderr)
         return COULD_NOT_RUN
     return code
 
@@ -212,6 +219,7 @@ def _explain(options: argparse.Namespace) -> int:
         print("explain shows a person's data and so writes to a terminal only", file=sys.stderr)
         return COULD_NOT_RUN
     mapping = _mapping(options)
+    country = mappings.country_named(options.country)
     source = find(options.files, default_s3)[0]
     layout = describe(source)
     at = {name: layout.header.index(name) for name in mapping if name in layout.header}
@@ -222,9 +230,8 @@ def _explain(options: argparse.Namespace) -> int:
             wanted = options.row - records
             for position in range(batch.rows):
                 if int(batch.numbers(np.array([position]))[0]) == wanted:
-                    _show_row(
-                        {name: batch.columns[place][position].as_py() for name, place in at.items()}, mapping, options
-                    )
+                    row = {name: batch.columns[place][position].as_py() for name, place in at.items()}
+                    _show_row(row, mapping, options.rules, country)
                     return FINE
             print("that row has another count of fields than the header and is left out", file=sys.stderr)
             return PROBLEMS
@@ -233,11 +240,11 @@ def _explain(options: argparse.Namespace) -> int:
     return COULD_NOT_RUN
 
 
-def _show_row(row: dict[str, str | None], mapping: dict[str, Kind], options: argparse.Namespace) -> None:
-    table = rules.load(options.rules)
+def _show_row(row: dict[str, str | None], mapping: dict[str, Kind], rule_table: str, default: str | None) -> None:
+    table = rules.load(rule_table)
     country_column = next((name for name, kind in mapping.items() if kind is Kind.COUNTRY), None)
     country = reference.country_code(table, row.get(country_column)) if country_column else None
-    country = country or (options.country.upper() if options.country else None)
+    country = country or default
     for name, value in row.items():
         meaning = MEANINGS.get(mapping[name])
         rule = meaning.rule if meaning else None

@@ -29,7 +29,7 @@ from onboarding.identity.errors import BadMapping, Unreadable
 from onboarding.identity.findings import Finding, Level, Place, Tally
 from onboarding.identity.forecast import BIT, Forecast, forecast, unmatchable
 from onboarding.identity.keys import Hashes, KeyScan, key_hashes
-from onboarding.identity.mapping import MAID_VALUE, SAMPLE_ROWS, Guess, guess
+from onboarding.identity.mapping import MAID_VALUE, SAMPLE_ROWS, Guess, country_named, guess
 from onboarding.identity.prepare import good_keys
 from onboarding.identity.reading import Batch, Layout, Load, batches, describe
 from onboarding.identity.storage import S3Factory, Source, default_s3, find
@@ -221,7 +221,7 @@ class _Check:
         self._table = rules.load(rule_table)
         other = next(name for name in rules.NAMES if name != rule_table)
         self._chosen, self._other = fast.Standardiser(self._table), fast.Standardiser(rules.load(other))
-        self._country = self._code(country)
+        self._country = country_named(country)
         self._few: dict[str, bool] = {}
         self._tally = Tally()
         self.report = CheckReport(
@@ -232,15 +232,6 @@ class _Check:
             rule_table,
             self._country,
         )
-
-    @staticmethod
-    def _code(country: str | None) -> str | None:
-        if country is None:
-            return None
-        code = rules.load(rules.AMAZON_ADS).maps["countries"].get(country.strip().lower())
-        if code is None:
-            raise BadMapping("unknown country; give its two-letter ISO code")
-        return str(code).upper()
 
     def run(self, pool: Pool, temporary: Path, progress: Report) -> CheckReport:
         report = self.report

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onboarding.identity import rules
 from onboarding.identity.columns import CONSENT_COLUMNS, Kind
 from onboarding.identity.errors import BadMapping
-from onboarding.identity.reference import is_hash
+from onboarding.identity.reference import country_code, is_hash
 
 SAMPLE_ROWS = 500
 NAMES: Mapping[Kind, str] = {
@@ -171,6 +172,16 @@ def kind_named(word: str) -> Kind:
         return Kind(word)
     except ValueError:
         raise BadMapping(f"unknown kind; known are {', '.join(Kind)}") from None
+
+
+def country_named(word: str | None) -> str | None:
+    """The upper-case code of the files' country, given as code or name; None where none is given. Raises BadMapping."""
+    if word is None:
+        return None
+    code = country_code(rules.load(rules.AMAZON_ADS), word)
+    if code is None:
+        raise BadMapping("unknown country; give its two-letter ISO code")
+    return code
 
 
 def checked(mapping: Mapping[str, Kind], header: Sequence[str]) -> dict[str, Kind]:

@@ -11,8 +11,18 @@ NANP = ("US", "CA")
 """Countries of the North American plan: ten digits, country code 1."""
 STRUCTURED = ("DE", "ES", "FR", "GB", "IN", "IT", "JP")
 """Countries whose trunk prefix is 0 or none, so that the shape is enough to read most numbers."""
-
-SORTS = "fixed_line mobile toll_free premium_rate shared_cost voip personal_number pager uan voicemail".split()
+SORTS = (
+    "fixed_line",
+    "mobile",
+    "toll_free",
+    "premium_rate",
+    "shared_cost",
+    "voip",
+    "personal_number",
+    "pager",
+    "uan",
+    "voicemail",
+)
 
 
 @dataclass(frozen=True)

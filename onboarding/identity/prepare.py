@@ -28,7 +28,7 @@ from onboarding.identity.columns import (
 )
 from onboarding.identity.errors import BadMapping
 from onboarding.identity.keys import Hashes, KeyScan, Repeats, contains, key_hashes
-from onboarding.identity.mapping import checked
+from onboarding.identity.mapping import checked, country_named
 from onboarding.identity.parquet import FILE_LIMIT, ROW_GROUP, PreparedFile, TableWriter
 from onboarding.identity.publish import Destination, destination
 from onboarding.identity.reading import Batch, Load, batches, describe
@@ -264,10 +264,7 @@ class _Job:
             if self._rules is not None and Kind.COUNTRY not in self._mapping.values():
                 raise BadMapping("give the files' country: how values are standardised depends on it")
             return None
-        code = rules.load(rules.AMAZON_ADS).maps["countries"].get(country.strip().lower())
-        if code is None:
-            raise BadMapping("unknown country; give its two-letter ISO code")
-        return str(code).upper()
+        return country_named(country)
 
     def run(self, folder: Destination, pool: Pool, temporary: Path) -> Preparation:
         """Does it all."""

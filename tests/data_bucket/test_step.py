@@ -112,6 +112,12 @@ def _open(s3, amazon):
     )
 
 
+def _plain(s3, amazon):
+    s3.create_bucket(Bucket="acme-bad")
+    s3.put_public_access_block(Bucket="acme-bad", PublicAccessBlockConfiguration=CLOSED)
+    s3.delete_bucket_encryption(Bucket="acme-bad")
+
+
 def _missing(s3, amazon):
     pass
 
@@ -128,6 +134,7 @@ def _registered(s3, amazon):
     [
         (_elsewhere, "is in eu-west-1; AMC needs us-east-1.", "Choose a bucket in us-east-1"),
         (_open, "Bucket acme-bad is not closed to the public.", "Block all public access"),
+        (_plain, "Bucket acme-bad is not encrypted by default.", "Turn on default encryption"),
         (_missing, f"There is no bucket acme-bad in AWS account {PRIMARY}.", "have the portal make one"),
         (_registered, "Lake Formation manages who reads bucket acme-bad", "Data lake locations"),
     ],

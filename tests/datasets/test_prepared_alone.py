@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
@@ -89,6 +92,27 @@ def test_the_portal_reads_the_manifest_in_the_bucket(files, run_command):
     files.put(f"{BELOW}customers/stranger.parquet", body)
     assert "stranger" in again(files).failure["why"]
     files.s3.delete_object(Bucket=BUCKET, Key=f"{BELOW}customers/stranger.parquet")
+    # A manifest that fits itself but not the files is seen by their footers.
+    written = json.dumps(manifest_of(files))
+    for old, new, said in (
+        ('"firstname"', '"givenname"', "columns"),
+        ("30", "29", "holds 30 rows, and the manifest says 29"),
+    ):
+        files.put(f"{BELOW}manifest.json", written.replace(old, new).encode())
+        step = again(files)
+        assert (step.failure["code"], said in step.failure["why"]) == ("Different", True), step.failure
+    files.put(f"{BELOW}manifest.json", written.encode())
+    numbers = io.BytesIO()
+    pq.write_table(pa.table({name: [1] * 30 for name in pq.read_table(io.BytesIO(body)).column_names}), numbers)
+    content = json.loads(written)
+    content["tables"][0]["files"][0]["bytes"] = len(numbers.getvalue())
+    files.put(f"{BELOW}manifest.json", json.dumps(content).encode())
+    files.put(key, numbers.getvalue())
+    assert "holds no strings" in again(files).failure["why"]
+    files.put(key, b"x" * len(numbers.getvalue()))
+    assert "is no Parquet file" in again(files).failure["why"]
+    files.put(f"{BELOW}manifest.json", written.encode())
+    files.put(key, body)
     step = again(files)
     assert step.state == "done", step.failure
     alone = files.output()

@@ -40,6 +40,10 @@ def test_explain_shows_a_row_on_a_terminal(write_csv, person, monkeypatch, capsy
     shown = capsys.readouterr().out
     assert "'jos'" in shown
     assert "12065550100" in shown
+    assert main(["explain", path, "--row", "3", "--country", "Narnia"]) == 2
+    german = write_csv([person("c1", phone="030 123456", country="")], name="german.csv")
+    assert main(["explain", german, "--row", "1", "--country", "Germany"]) == 0
+    assert "'4930123456'" in capsys.readouterr().out
     assert main(["explain", path, "--row", "2"]) == 1
     assert main(["explain", path, "--row", "9"]) == 2
 
@@ -52,6 +56,16 @@ def test_a_bar_says_how_far_it_is_on_a_terminal_alone(write_csv, person, tmp_pat
     assert main(["prepare", path, "--country", "US", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().err
     assert "keys" in shown and "prepare" in shown and "100%" in shown and "30 rows" in shown
+
+
+def test_a_fault_of_the_program_is_no_finding_and_quotes_nothing(write_csv, person, monkeypatch, capsys):
+    def fault(*args, **kwargs):
+        raise RuntimeError("planted value")
+
+    monkeypatch.setattr("onboarding.identity.check._differs", fault)
+    assert main(["check", write_csv([person("c1")]), "--country", "US"]) == 2
+    said = capsys.readouterr().err
+    assert "RuntimeError at" in said and "test_command_line.py" in said and "planted" not in said
 
 
 def test_it_runs_without_django(write_csv, person):

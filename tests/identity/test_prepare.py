@@ -242,6 +242,35 @@ def test_a_crash_leaves_the_earlier_run_as_it_was(write_csv, person, mapping, tm
     assert files_below(out) == before
 
 
+def test_a_crash_while_it_publishes_leaves_whole_files_and_no_manifest(
+    write_csv, person, mapping, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    path = write_csv([person(f"c{n:06d}") for n in range(12_000)])
+
+    def run():
+        prepare([path], mapping, str(out), country="US", memory=1, row_group=100_000, file_limit=250_000)
+
+    run()
+    wanted, replace = files_below(out), Path.replace
+
+    def killed(self, target):
+        if Path(target).name == "part-00001.parquet":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", killed)
+        broken.setattr("onboarding.identity.publish.LocalFolder.abandon", lambda folder: None)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    left = files_below(out)
+    assert "manifest.json" not in left and "_publishing.json" in left
+    assert all(pq.ParquetFile(file).metadata for file in out.glob("identity/*"))
+    run()
+    assert files_below(out) == wanted
+
+
 def test_many_files_of_several_formats_are_one_table(write_csv, person, mapping, tmp_path):
     one = write_csv([person("c1")], name="1.csv", delimiter=";")
     two = Path(write_csv([person("c2")], name="2.csv"))
