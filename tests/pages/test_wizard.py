@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.utils.html import escape
 
@@ -69,6 +71,15 @@ def test_a_wrong_answer_is_said_at_the_field_and_stays(ready, slug, field, typed
 def test_a_right_answer_is_kept_on_the_server(ready, slug, values, kept):
     assert ready.answer(KEY, slug, **values).status_code == 302
     assert ready.step(KEY).answers[slug] == kept
+
+
+def test_each_page_of_the_requirements_asks_its_own(pages):
+    def boxes(slug):
+        page = pages.client.get(pages.url("requirements", f"q/{slug}/")).content.decode()
+        return re.findall(r'type="checkbox" name="(\w+)"', page)
+
+    assert boxes("eligibility") == ["agreement", "campaigns", "advertisers", "sql", "data"]
+    assert boxes("aws") == ["legal", "aws_account", "aws_services", "two_buckets"]
 
 
 PARTNER = {"account_1": "222233334444", "name_1": "Source Data 1"}
