@@ -213,8 +213,9 @@ _CAUSES: tuple[tuple[str, str, str, str], ...] = (
         r"access.?denied|not authorized|AccessDenied|assume|permission|kms",
         "The role of the ID namespace may not read the data any more.",
         "AWS administrator",
-        "Compare the role with the step “SOURCE ID namespace role”: its trust, its bucket, its Glue database. If the "
-        "bucket is encrypted with a key of your own, the role must be allowed to decrypt with it. Then try again.",
+        "Compare the role with the step “Role that reads the identity data”: its trust, its bucket, its Glue "
+        "database. If the bucket is encrypted with a key of your own, the role must be allowed to decrypt with it. "
+        "Then try again.",
     ),
     (
         r"no files|does not exist|not found|NoSuch|no such",

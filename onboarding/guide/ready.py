@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from onboarding.guide.catalogue import KEY as CATALOGUE
+from onboarding.guide.catalogue import Catalogue
 from onboarding.guide.mapping_job import started
 from onboarding.guide.mapping_table import STAGE, TABLES, CreateMappingTable, instance_of, wanted
 from onboarding.guide.plan import Call, Look, Ref, first_of
 from onboarding.guide.prepared import prepared
 from onboarding.guide.schema_mapping import chosen_schemas
-from onboarding.guide.source_role import chosen_tables
+from onboarding.guide.source_role import MakeSourceRole, chosen_tables
 from onboarding.guide.step import GuideStep, Situation
 from onboarding.guide.verify import may_look, verification
 from onboarding.identity.columns import CONSENT_COLUMNS
@@ -20,6 +22,8 @@ from onboarding.models import Membership
 
 # The steps whose changes are looked at again, in the guide's order.
 CHAIN = ("join", "join-partners", "data-bucket", "source-role", "catalogue", "schema-mapping", "id-namespace")
+# Those that compare what was there before by themselves, and write nothing down.
+COMPARED: Mapping[str, GuideStep] = {step.key: step for step in (MakeSourceRole(), Catalogue())}
 _GONE = ("ResourceNotFoundException", "EntityNotFoundException")
 # By these names AMC recognises consent; the country says which of them count.
 CONSENT = ("country", *CONSENT_COLUMNS)
@@ -42,6 +46,15 @@ class ProveReady(GuideStep):
 
     def plan(self, situation: Situation) -> list[Call]:
         return [*self._amc_side(situation), *self._aws_side(situation), *self._mapping(situation)]
+
+    def note(self, situation: Situation, call: str, output: Any, now: datetime) -> None:
+        for key, step in COMPARED.items():
+            if call.startswith(f"{key}-"):
+                step.note(situation, call.removeprefix(f"{key}-"), output, now)
+
+    def told(self, call: str, found: Any, differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        role = MakeSourceRole()
+        return role.told(call.removeprefix(f"{role.key}-"), found, differences)
 
     def _amc_side(self, situation: Situation) -> Iterator[Call]:
         where = {"instanceId": instance_of(situation)}
@@ -93,16 +106,17 @@ class ProveReady(GuideStep):
         for step in steps_of(situation.run.procedure):
             if step.key not in CHAIN or not step.applies(situation):
                 continue
-            calls = [call for call in step.full_plan(situation) if may_look(situation, call.account)]
-            for call in verification(calls):
-                if call.look is not None and known_by_now(call.look, situation, step.key):
-                    title = call.title.replace("Check: ", "", 1)
-                    yield replace(
-                        call,
-                        key=f"{step.key}-{call.key}"[:48],
-                        title=title,
-                        look=_in_words(call.look, title, step.title, call.account),
-                    )
+            for call in step.full_plan(situation):
+                if not may_look(situation, call.account):
+                    continue
+                key = f"{step.key}-{call.key}"[:48]
+                if _judges(step.key, call):
+                    # What was there before the portal: looked at again just as when it was chosen.
+                    yield replace(call, key=key)
+                for seen in verification([call]):
+                    if seen.look is not None and known_by_now(seen.look, situation, step.key):
+                        look = _in_words(seen.look, call.title, step.title, call.account)
+                        yield replace(seen, key=key, title=call.title, look=look)
 
     def _consent(self, situation: Situation) -> Iterator[Call]:
         for number, (account, database, table, found) in enumerate(consent_columns(situation), 1):
@@ -171,6 +185,15 @@ class ProveReady(GuideStep):
                 "there.",
             ),
         )
+
+
+def _judges(step: str, call: Call) -> bool:
+    """Whether a call of an earlier step only reads, and says by its look or in the step's `note` if all is well."""
+    if call.effect != "read":
+        return False
+    if call.look is not None:
+        return bool(call.look.same or call.look.absent)
+    return step in COMPARED and call.service in ("iam", "glue")
 
 
 def _in_words(look: Look, title: str, step: str, account: str) -> Look:

@@ -39,21 +39,12 @@ def subject_table(situation: Situation) -> MappingTable | None:
 
 
 def changed_since(table: MappingTable) -> bool | None:
-    """Whether the input changed since the last job: another version, or other files. None where it is not known."""
+    """Whether the files that the table is made of changed since the last job. None where it is not known.
+
+    A newer version of the data set lies in a folder of its own: a refresh would not read it, only a replacement does.
+    """
     last = table.jobs.exclude(status=MappingJob.Status.FAILED).first()
-    if last is None:
-        return None
-    newest = (
-        table.version.dataset.versions.filter(state="ready")
-        .order_by("-number")
-        .values_list("number", flat=True)
-        .first()
-        if table.version
-        else None
-    )
-    if newest and last.version_id and table.version and newest > table.version.number:
-        return True
-    if not table.input_digest or not last.input_digest:
+    if last is None or not table.input_digest or not last.input_digest:
         return None
     return table.input_digest != last.input_digest
 

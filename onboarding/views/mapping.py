@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from onboarding.engine.authority import MAY_ASK
-from onboarding.guide.mapping_job import ENDED
+from onboarding.guide.mapping_job import ENDED, likely_cause
 from onboarding.guide.procedure import PROCEDURE_TITLES
 from onboarding.guide.refresh import changed_since
 from onboarding.models import MappingJob, MappingTable, Run
 from onboarding.models.mapping import MOST_TABLES
+from onboarding.selectors import drift
 from onboarding.selectors import mapping as selector
 from onboarding.selectors.mapping import Funnel, Keep, TableLine
 from onboarding.services import mapping, mapping_looks
@@ -187,6 +188,9 @@ def table(request: HttpRequest, pk: int, table: int) -> HttpResponse:
             "bars": bars(funnel) if funnel else [],
             "jobs": jobs,
             "last": line.last,
+            "cause": likely_cause(line.last.error_details)
+            if line.last is not None and line.last.status == MappingJob.Status.FAILED
+            else None,
             "chart": shares_over_time(
                 [(job.job.ended_at or job.job.asked_at, job.rate) for job in jobs if job.rate is not None]
             ),
@@ -303,7 +307,14 @@ def ready(request: HttpRequest, pk: int) -> HttpResponse:
     return render(
         request,
         "mapping/ready.html",
-        {**page.context("instance-ready"), "keep": keep, "names": _names(keep), "sql": example(keep), "limits": LIMITS},
+        {
+            **page.context("instance-ready"),
+            "keep": keep,
+            "names": _names(keep),
+            "sql": example(keep),
+            "limits": LIMITS,
+            "differences": drift.open_count(page.instance),
+        },
     )
 
 
@@ -367,6 +378,7 @@ def ready_json(request: HttpRequest, pk: int) -> HttpResponse:
         "collaboration": {"id": page.instance.collaboration_id, "name": page.instance.collaboration_name},
         "ready": keep.ready,
         "checked_at": keep.checked_at,
+        "differences_since": drift.open_count(page.instance),
         "checks": [{"what": check.title, "good": check.good, "at": check.at} for check in keep.checks],
         "mapping_tables": [
             {

@@ -7,13 +7,15 @@ import itertools
 from collections import Counter
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from onboarding import audit
+from onboarding.clients.failures import Fix
 from onboarding.engine.leases import claim, renew
 from onboarding.engine.moves import Overtaken
-from onboarding.models import AuditEntry, Decision, KeptAnswer, RequestComment, Run
+from onboarding.guide.mapping_job import claim_refresh
+from onboarding.models import AuditEntry, Decision, KeptAnswer, MappingTable, RequestComment, Run
 from onboarding.services import lifecycle, requests, runs
 from onboarding.services.errors import NotAllowed, Refused
 from scripts.stack import ROOT
@@ -122,6 +124,28 @@ def test_an_instance_has_one_open_run_of_a_procedure(onboarding, analyst, at_onc
     assert len({one.pk for one in results if isinstance(one, Run)}) == 1, results
     assert not [one for one in results if isinstance(one, Exception) and not isinstance(one, Refused)]
     assert at_once(1, Run.objects.filter(procedure="advertisers", ended_at=None).count) == [1]
+
+
+def test_the_refresh_of_fourteen_days_is_claimed_once(onboarding, at_once):
+    now = timezone.now()
+    run = onboarding.run
+    table = MappingTable.objects.create(instance=run.instance, table_id="t", name="t", queryable=True, seen_at=now)
+    about = {"account": run.account, "instance": run.instance, "owner": run.owner, "started_at": now}
+    # Each about a subject of its own: what lets only one of them be open is not what is tried here.
+    rivals = [Run.objects.create(procedure="refresh", subject=f"rival-{n}", **about) for n in range(4)]
+    waiting = iter(list(rivals))
+
+    def take() -> object:
+        rival = next(waiting)
+        with transaction.atomic():
+            claim_refresh(table, rival, now)
+        return rival
+
+    results = at_once(4, take)
+    assert ends(results) == {"Run": 1, Fix.__name__: 3}, results
+    (winner,) = [one for one in results if isinstance(one, Run)]
+    held = at_once(1, lambda: MappingTable.objects.get(pk=table.pk).refresh_claim_id)
+    assert held == [winner.pk]
 
 
 def test_the_database_has_every_constraint_and_index_of_the_models(db):

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from onboarding.clients.failures import Fix
 from onboarding.guide.mapping_job import claim_refresh
-from onboarding.models import AccountPolicy, AuditEntry, MappingJob, MappingTable, Notice, Request, Run
+from onboarding.guide.refresh import changed_since
+from onboarding.models import AccountPolicy, AuditEntry, DatasetVersion, MappingJob, MappingTable, Notice, Request, Run
 from onboarding.services import mapping, mapping_looks, runs
 from onboarding.services.errors import NotAllowed, Refused
 from tests.join.conftest import PRIMARY, aws
@@ -164,6 +165,19 @@ def test_the_schedule_refreshes_when_the_files_change_and_with_a_sign_off(mapped
     mapping_looks.look(table.pk, now=table.next_refresh_at)
     assert Run.objects.filter(procedure="refresh").count() == 1
     assert not Notice.objects.filter(person=life.analyst, event__startswith="schedule").exists()
+
+
+def test_a_newer_version_is_no_reason_to_refresh(mapped, life, table):
+    """It lies elsewhere: a refresh would read the same files again, and use up the one of 14 days."""
+    old = table.version
+    DatasetVersion.objects.create(dataset=old.dataset, number=old.number + 1, state="ready", made_at=timezone.now())
+    mapping.set_policy(person=life.analyst, table=table, policy="when_changed", now=timezone.now())
+    mapping_looks.look(table.pk)
+    table.refresh_from_db()
+    assert changed_since(table) is False and not Run.objects.filter(procedure="refresh").exists()
+    change_a_file(mapped)
+    mapping_looks.look(table.pk)
+    assert Run.objects.filter(procedure="refresh").count() == 1
 
 
 def test_the_clock_puts_each_look_once(mapped, life, table, monkeypatch):

@@ -6,28 +6,34 @@ import pytest
 from django.utils import timezone
 
 from onboarding.clients.amc import AmcClient
+from onboarding.guide.bucket_calls import CLOSED
+from onboarding.guide.roles import source_trust
 from onboarding.models import CallRecord, MappingTable, Step
 from tests.join.conftest import PRIMARY, aws
 from tests.lifecycle.conftest import Lifecycle
-from tests.namespaces.conftest import amazon, connected, joining, naming, portal_itself
+from tests.namespaces.conftest import BUCKET, DATASET, amazon, connected, joining, naming, portal_itself
 from tests.namespaces.test_catalogue import COLUMNS, glue_table
+from tests.namespaces.test_role import EXISTING, make_role
 from tests.pages.conftest import text_of
 from tests.simulated import browser
 
 pytestmark = pytest.mark.django_db
 __all__ = ["amazon", "connected", "joining", "naming", "portal_itself"]
+ENCRYPTION = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+NEW_BUCKET = {"where": {"where": "files"}, "bucket": {"kind": "new", "name": BUCKET}, "folder": {"prefix": DATASET}}
 
 
 class Mapped:
     """The onboarding with its mapping table, and AWS as its administrator."""
 
-    def __init__(self, naming, monkeypatch, **catalogue) -> None:
+    def __init__(self, naming, monkeypatch, **answers) -> None:
         self.naming, self.monkeypatch = naming, monkeypatch
         naming.join_for_real()
-        for key in ("source-role", "catalogue", "schema-mapping", "id-namespace"):
+        answers = {"data_bucket": NEW_BUCKET, **answers}
+        for key in ("data-bucket", "source-role", "catalogue", "schema-mapping", "id-namespace"):
             naming.ready(key)
-            answers = catalogue if key == "catalogue" else {}
-            assert naming.do(key, **answers).state == "done", naming.step(key).failure
+            done = naming.do(key, **answers.get(key.replace("-", "_"), {}))
+            assert done.state == "done", naming.step(key).failure
         step = naming.work("mapping-look")
         assert step.state == "done", (step.state, step.plan, step.failure, step.next_attempt_at)
         naming.ready("mapping-table")
@@ -84,14 +90,51 @@ class Mapped:
             iam.delete_role_policy(RoleName=name, PolicyName=policy)
         iam.delete_role(RoleName=name)
 
+    def data_open(self) -> None:
+        self.client("s3").delete_public_access_block(Bucket=BUCKET)
+
+    def data_gone(self) -> None:
+        s3 = self.client("s3")
+        for one in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+            s3.delete_object(Bucket=BUCKET, Key=one["Key"])
+        s3.delete_bucket(Bucket=BUCKET)
+
+    def namespace(self) -> None:
+        resolution = self.client("entityresolution")
+        (one,) = resolution.list_id_namespaces()["idNamespaceSummaries"]
+        resolution.delete_id_namespace(idNamespaceName=one["idNamespaceName"])
+
+    def _schema(self) -> dict:
+        resolution = self.client("entityresolution")
+        (one,) = resolution.list_schema_mappings()["schemaList"]
+        found = resolution.get_schema_mapping(schemaName=one["schemaName"])
+        resolution.delete_schema_mapping(schemaName=one["schemaName"])
+        return found
+
+    def schema_changed(self) -> None:
+        """As whoever deleted the namespace could: AWS holds on to a schema mapping that one stands on."""
+        found = self._schema()
+        fields = found["mappedInputFields"]
+        next(one for one in fields if one.get("hashed"))["hashed"] = False
+        self.client("entityresolution").create_schema_mapping(schemaName=found["schemaName"], mappedInputFields=fields)
+
+    def schema(self) -> None:
+        self._schema()
+
     def glue_table(self) -> None:
         self.client("glue").delete_table(DatabaseName="amc_crm", Name="crm_v1_identity")
 
     def consent(self) -> None:
+        self._consent(Name="consent")
+
+    def consent_as_a_number(self) -> None:
+        self._consent(Type="int")
+
+    def _consent(self, **changed: str) -> None:
         glue = self.client("glue")
         table = glue.get_table(DatabaseName="amc_crm", Name="crm_v1_identity")["Table"]
         columns = table["StorageDescriptor"]["Columns"]
-        next(one for one in columns if one["Name"] == "tcf")["Name"] = "consent"
+        next(one for one in columns if one["Name"] == "tcf").update(changed)
         kept = ("Name", "StorageDescriptor", "Parameters", "TableType")
         glue.update_table(DatabaseName="amc_crm", TableInput={name: table[name] for name in kept})
 
@@ -144,9 +187,15 @@ def test_proved_shown_and_kept_and_each_broken_link_is_named(mapped):
     for broken, what, todo in (
         (mapped.not_queryable, "AMC says that the mapping table can't be queried yet.", "Mapping tables"),
         (mapped.job, "AMC says of the mapping job: FAILED.", "Mapping tables"),
+        (mapped.association, "Not there any more: Association of", "As commands"),
+        (mapped.namespace, "Not there any more: SOURCE ID namespace", "As commands"),
+        (mapped.schema_changed, "Changed since it was approved: Schema mapping", "As commands"),
+        (mapped.schema, "Not there any more: Schema mapping", "As commands"),
         (mapped.consent, "Changed since it was approved: Glue table amc_crm.crm_v1_identity", "As commands"),
         (mapped.glue_table, "Not there any more: Glue table amc_crm.crm_v1_identity", "As commands"),
         (mapped.policy, "Changed since it was approved: What the role may do", "As commands"),
+        (mapped.data_open, f"{BUCKET} is closed to the public", "As commands"),
+        (mapped.data_gone, f"Not there any more: Bucket {BUCKET}", "As commands"),
         (mapped.results_role, "Not there any more: IAM role /service-role/amc-cleanrooms-results-", "As commands"),
         (mapped.results_open, "acme-results is closed to the public", "As commands"),
         (mapped.collaboration, "AMC does not call the collaboration active, but", "Members"),
@@ -162,27 +211,59 @@ def test_proved_shown_and_kept_and_each_broken_link_is_named(mapped):
             undo()
 
 
-def test_consent_is_recognised_by_name_in_a_table_of_ones_own(naming, monkeypatch):
-    """Its columns may stand in any order; only the name of a consent column makes it one."""
-    glue_table(naming, naming.amazon.url, columns=sorted(COLUMNS))
-    mapped = Mapped(naming, monkeypatch, how={"how": "existing"})
-    assert mapped.prove().state == "done", naming.step("ready").failure
-    mapped.consent()
-    step = mapped.prove()
-    assert step.state == "failed"
-    assert (
-        step.failure["what"] == "AMC can't recognise consent in amc_crm.crm_v1_identity: it needs country, tcf as text."
+def test_what_was_there_before_is_looked_at_again_as_it_was_when_it_was_chosen(naming, monkeypatch):
+    """A bucket, a role and a Glue table of the customer's own; only its name makes a column one of consent."""
+    url, s3 = naming.amazon.url, aws(naming.amazon.url, PRIMARY, "s3")
+    s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=CLOSED)
+    s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [ENCRYPTION]})
+    make_role(url)
+    glue_table(naming, url, columns=sorted(COLUMNS))
+    mapped = Mapped(
+        naming,
+        monkeypatch,
+        data_bucket={"where": {"where": "prepared"}, "there": {"name": BUCKET}},
+        source_role=EXISTING,
+        catalogue={"how": {"how": "existing"}},
     )
-    assert "Give the Glue table in AWS account 111122223333 its columns back" in step.failure["todo"]
-    text = text_of(browser(naming.analyst).get(f"/instances/{naming.run.instance_id}/ready/"))
-    assert "Not ready yet" in text and "recognise consent" in text
-
-
-def test_an_association_that_is_gone_and_a_membership_that_ended(mapped):
-    mapped.association()
     step = mapped.prove()
-    assert step.state == "failed" and "Not there any more: Association of" in step.failure["what"]
-    assert "As commands" in step.failure["todo"]
+    assert step.state == "done", step.failure
+    assert {"may-read", "may-list", "may-glue"} <= {call["key"].removeprefix("source-role-") for call in step.plan}
+    iam = mapped.client("iam")
+    trusted, untrusted = json.dumps(source_trust()), json.dumps(source_trust()).replace("entityresolution", "glue")
+    mine = {"RoleName": "amc-cleanrooms-mine"}
+    here = f"/instances/{naming.run.instance_id}/ready/"
+    for act, what, todo in (
+        (
+            mapped.consent_as_a_number,
+            "AMC can't recognise consent in amc_crm.crm_v1_identity: it needs country, tcf as text.",
+            "Give the Glue table in AWS account 111122223333 its columns back",
+        ),
+        (mapped.consent, "The columns of amc_crm.crm_v1_identity are not those of the files.", "Correct the table's"),
+        (
+            lambda: iam.update_assume_role_policy(**mine, PolicyDocument=untrusted),
+            "The role's trust policy is not the one of the guide.",
+            "Change the trust policy",
+        ),
+        (
+            lambda: (
+                iam.update_assume_role_policy(**mine, PolicyDocument=trusted),
+                iam.delete_role_policy(**mine, PolicyName="mine"),
+            ),
+            "The role may not do all that S3InputPermissions says.",
+            "",
+        ),
+        (mapped.data_open, f"Bucket {BUCKET} is not closed to the public.", "Block all public access"),
+    ):
+        act()
+        step = mapped.prove()
+        assert (step.state, step.failure["what"]) == ("failed", what)
+        assert todo in step.failure["todo"] and step.failure["todo"]
+        text = text_of(browser(naming.analyst).get(here))
+        assert "Not ready yet" in text and what in text
+
+
+def test_a_membership_that_ended(mapped):
+    mapped.association()
     mapped.membership()
     step = mapped.prove()
     assert step.state == "failed" and "active" in step.failure["what"]

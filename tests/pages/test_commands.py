@@ -329,6 +329,17 @@ def test_what_has_no_name_for_people_is_read_out_and_their_own_names_stay():
     table = {"TableInput": {"Name": "t", "StorageDescriptor": {"Columns": [{"Name": "emailHash", "Type": "string"}]}}}
     made = render.rows([Call("a", "A", "glue", "CreateTable", table, "create")])[0].facts
     assert list(made) == [("Name", "t"), ("Column: emailHash", "string")]
+    fields = [
+        {"fieldName": "email", "type": "EMAIL_ADDRESS", "matchKey": "Email", "hashed": True},
+        {"fieldName": "maid", "type": "STRING", "hashed": False},
+    ]
+    mapped = render.rows([Call("a", "A", "entityresolution", "Create", {"mappedInputFields": fields}, "create")])[
+        0
+    ].facts
+    assert list(mapped) == [
+        ("Field: email", "EMAIL_ADDRESS · Email · hashed"),
+        ("Field: maid", "STRING · not hashed"),
+    ]
 
 
 def test_differences_between_two_plans():

@@ -142,7 +142,14 @@ def _short(item: Mapping[str, Any]) -> tuple[str, str] | None:
     name = next((name for name, beside in _ONE_LINE.items() if {name, beside} <= set(keys)), None)
     if name is None:
         return None
-    return word(keys[name]), " · ".join(word(value) for key, value in keys.items() if key != name)
+    return word(keys[name]), " · ".join(_beside(key, value) for key, value in keys.items() if key != name)
+
+
+def _beside(name: str, value: Any) -> str:
+    """What stands beside a name without a label of its own: of a yes or no it is said what it is about."""
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return word(value)
 
 
 def _read_out(name: str) -> str:
