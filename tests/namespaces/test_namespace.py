@@ -87,15 +87,13 @@ def test_from_the_role_to_the_association(joined, amazon):
     assert table.schema_arn == resolution.get_schema_mapping(schemaName=schema)["schemaArn"]
 
 
-@pytest.mark.parametrize("kind", ["cut_after", "cut_before", "error", "throttle"])
 @pytest.mark.parametrize(
-    "operation",
-    ["entityresolution:CreateSchemaMapping", "entityresolution:CreateIdNamespace",
-     "cleanrooms:CreateIdNamespaceAssociation"],
-)  # fmt: skip
-def test_trouble_makes_each_once(joined, amazon, kind, operation):
-    if kind in ("cut_before", "throttle") and not operation.endswith("CreateIdNamespace"):
-        kind = "cut_after"
+    ("operation", "kind"),
+    [("entityresolution:CreateIdNamespace", kind) for kind in ("cut_after", "cut_before", "error", "throttle")]
+    + [("entityresolution:CreateSchemaMapping", kind) for kind in ("cut_after", "error")]
+    + [("cleanrooms:CreateIdNamespaceAssociation", kind) for kind in ("cut_after", "error")],
+)
+def test_trouble_makes_each_once(joined, amazon, operation, kind):
     values = {"status": 500} if kind == "error" else {"retry_after": 0} if kind == "throttle" else {}
     amazon.rule(operation, kind=kind, **values)
     joined.ready("source-role")
