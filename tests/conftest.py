@@ -22,6 +22,11 @@ from tests.warm_aws import remember_models
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first: at the end no process works on while the others have nothing left."""
+    items.sort(key=lambda item: "chaos" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings, tmp_path_factory):
     """The test database is there, migrated, before Django makes it: whoever tests in this checkout shares the work."""

@@ -59,7 +59,7 @@ def warm_aws() -> Path:
 
 
 def remember_models() -> None:
-    """Have botocore read each of its files about AWS once: every session reads them anew, which takes most of its time."""
+    """Have botocore read each of its files about AWS once: every session reads them anew, which takes a while."""
     import botocore.loaders
 
     load = botocore.loaders.JSONFileLoader._load_file
