@@ -13,6 +13,7 @@ import functools
 import gc
 import marshal
 import os
+import pickle
 import select
 import shutil
 import signal
@@ -59,12 +60,15 @@ def warm_aws() -> Path:
 
 
 def remember_models() -> None:
-    """Have botocore read each of its files about AWS once: every session reads them anew, which takes a while."""
+    """Have botocore read each of its files about AWS once: every session reads them anew, which takes a while.
+
+    Each gets a copy: the clients of S3 change the addresses in what they were given.
+    """
     import botocore.loaders
 
     load = botocore.loaders.JSONFileLoader._load_file
-    kept = functools.cache(lambda path, opens: load(None, path, opens))
-    botocore.loaders.JSONFileLoader._load_file = lambda _, path, opens: kept(path, opens)
+    kept = functools.cache(lambda path, opens: pickle.dumps(load(None, path, opens), pickle.HIGHEST_PROTOCOL))
+    botocore.loaders.JSONFileLoader._load_file = lambda _, path, opens: pickle.loads(kept(path, opens))
 
 
 def serve(folder: Path) -> None:
