@@ -31,6 +31,19 @@ FILES = {
 SPEAKERS = ("templates/**/*.html", "static/js/*.js", "portal/**/*.py", "onboarding/**/*.py")
 """Where a class name has to stand in full for its rule to be kept."""
 SECONDS = 300
+CAUSES = (
+    (
+        r"getaddrinfo|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT",
+        "the package registry cannot be reached: connect this machine, or set HTTPS_PROXY, and run it again",
+    ),
+    (
+        r"SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+        "the registry's certificate is not trusted: name the file of your authorities in NODE_EXTRA_CA_CERTS",
+    ),
+    (r"ENOSPC|EDQUOT", "the disk is full"),
+    (r"EINTEGRITY", "a package is not the one that was locked (hash)"),
+)
+"""What npm writes, and what that is in plain words."""
 
 
 class AssetsFailed(Exception):
@@ -84,16 +97,23 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise AssetsFailed(f"{name} could not be started: {error.strerror}") from None
 
 
+def because(text: str) -> str:
+    """The cause of npm's failure in plain words where it is known, else npm's own first reason."""
+    for pattern, words in CAUSES:
+        if re.search(pattern, text):
+            return words
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    reason = next((line for line in lines if re.search(r"npm (ERR!|error) (?!code)", line)), "no reason given")
+    return re.sub(r"^npm (ERR!|error)\s*", "", reason)
+
+
 def install() -> None:
     """Run `npm ci`, unless this lock is installed; raises AssetsFailed with npm's own reason."""
     if INSTALLED.is_file() and INSTALLED.read_text() == locked():
         return
     done = run([*tool("npm"), "ci", "--ignore-scripts", "--no-progress", "--loglevel=error"])
     if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if re.search(r"npm (ERR!|error) (?!code)", line)), "no reason given")
-        reason = re.sub(r"^npm (ERR!|error)\s*", "", reason)
-        raise AssetsFailed(f"npm could not install the front-end files: {reason}")
+        raise AssetsFailed(f"npm could not install the front-end files: {because(done.stderr or done.stdout)}")
     INSTALLED.write_text(locked())
 
 

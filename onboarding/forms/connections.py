@@ -15,12 +15,12 @@ from portal.forms import described
 
 
 def steps_with_calls() -> list[tuple[str, str]]:
-    """Key and title of every step that a person starts, that calls Amazon and can be undone, in the guide's order."""
+    """Key and title of every step that a person starts, that changes something and can be undone, in order."""
     steps = {step.key: step for steps in PROCEDURES.values() for step in steps}
     return [
         (key, step.title)
         for key, step in steps.items()
-        if not step.automatic and not step.irreversible and type(step).plan is not GuideStep.plan
+        if not (step.automatic or step.reads_only or step.irreversible) and type(step).plan is not GuideStep.plan
     ]
 
 

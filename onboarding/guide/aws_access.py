@@ -50,6 +50,7 @@ class CheckAwsAccess(GuideStep):
     section = "Guide 3: Access to AWS"
     summary = "Who acts in your AWS account, and whether the portal's role there works."
     needs = ("create-instance",)
+    reads_only = True
     usually = "a few seconds"
     questions = (WhoActs,)
     button = "Check access to AWS"

@@ -22,6 +22,7 @@ class ReadInstance(GuideStep):
 
     key = "delete-look"
     title = "See what would be lost"
+    reads_only = True
     stage = "Delete the instance"
     section = "AMC administration: Delete an instance"
     summary = "The portal reads what is in the instance. Nothing is deleted yet."

@@ -95,6 +95,7 @@ class ReadMembership(GuideStep):
 
     key = "leave-look"
     title = "See what would be lost"
+    reads_only = True
     stage = "Leave the collaboration"
     section = "Guide 4: Leave a collaboration"
     summary = "The portal reads what is still there. Nothing is deleted yet."

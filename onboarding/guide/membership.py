@@ -144,6 +144,7 @@ class ReadSettings(GuideStep):
     section = "Guide 4: Edit a membership"
     summary = "The portal reads the settings as they are now. Nothing is changed yet."
     usually = "a few seconds"
+    reads_only = True
     button = "Read the settings"
     questions = (WhichMembership, WhoEdits)
 

@@ -114,6 +114,8 @@ class GuideStep:
     needs: ClassVar[tuple[str, ...]] = ()
     # An automatic step starts by itself as soon as what it needs is done.
     automatic: ClassVar[bool] = False
+    # A step whose calls only read has nothing to sign off.
+    reads_only: ClassVar[bool] = False
     # What can't be undone always has to be approved; no policy can take that away.
     irreversible: ClassVar[bool] = False
     usually: ClassVar[str] = ""

@@ -223,6 +223,7 @@ def test_an_admin_sees_the_accounts_they_administer_and_no_others(amazon, connec
     page = text(browser(somebody("Ada", connected, "admin")).get("/connections/"))
     assert connected.name in page and harbour.name not in page and lumen.name not in page
     assert "kofi@lumen.example" not in page
+    assert f"/accounts/{connected.pk}/users/" in page and f"/accounts/{connected.pk}/policy/" in page
 
 
 def test_the_policy_is_kept_within_its_bounds_and_written_down(connected):
@@ -230,6 +231,9 @@ def test_the_policy_is_kept_within_its_bounds_and_written_down(connected):
     path = f"/accounts/{connected.pk}/policy/"
     page = text(client.get(path))
     assert 'value="14"' in page and "Too few approvers" in page
+    assert "Join the collaboration" in page
+    # What only reads, and what can't be undone, is not for the policy to set free.
+    assert not any(title in page for title in ("Check access to AWS", "See what would be lost", "Leave the"))
     good = {"approvers_needed": 2, "approvers_needed_to_delete": 3, "request_days": 7}
     for name, value in [("approvers_needed", 0), ("approvers_needed", 6), ("request_days", 0), ("request_days", "x"),
                         ("steps_without_approval", "made-up")]:  # fmt: skip

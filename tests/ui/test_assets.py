@@ -45,7 +45,25 @@ def test_npm_that_fails_gives_one_line(tmp_path):
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     assert done.returncode == 1
-    assert done.stderr == "assets: npm could not install the front-end files: network request failed\n"
+    assert done.stderr == (
+        "assets: npm could not install the front-end files: the package registry cannot be reached: "
+        "connect this machine, or set HTTPS_PROXY, and run it again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("npm error code EAI_AGAIN\nnpm error syscall getaddrinfo\nnpm error errno EAI_AGAIN", "cannot be reached"),
+        ("npm error errno SELF_SIGNED_CERT_IN_CHAIN", "NODE_EXTRA_CA_CERTS"),
+        ("npm ERR! code ENOSPC", "the disk is full"),
+        ("npm error code EINTEGRITY\nnpm error sha512-x integrity checksum failed", "not the one that was locked"),
+        ("npm error code EWHATEVER\nnpm error something odd", "something odd"),
+        ("", "no reason given"),
+    ],
+)
+def test_what_npm_says_in_plain_words(said, words):
+    assert words in assets.because(said)
 
 
 def classes(text: str) -> set[str]:
