@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from simulator.store import World
 
 
-def _real_now() -> datetime:
+def real_now() -> datetime:
+    """What the machine's clock says, aware, in UTC."""
     return datetime.now(UTC)
 
 
@@ -20,7 +21,7 @@ class SimClock:
     The offset lives in the world, so it outlasts a restart.
     """
 
-    def __init__(self, world: World, real_now: Callable[[], datetime] = _real_now) -> None:
+    def __init__(self, world: World, real_now: Callable[[], datetime] = real_now) -> None:
         self._world = world
         self._real_now = real_now
 

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -25,7 +26,7 @@ from simulator.amc.context import Amc
 from simulator.amc.errors import ApiError
 from simulator.amc.progress import Progress
 from simulator.aws import wire
-from simulator.clock import SimClock
+from simulator.clock import SimClock, real_now
 from simulator.login import Login
 from simulator.pace import Pace
 from simulator.store import Document, World
@@ -60,12 +61,19 @@ _DEFAULTS: Document = {"page_size": 100, "customer_pays": False, "role_delay": 2
 class Simulator:
     """Everything that the simulated Amazon is. `data_dir` keeps it; without one it lives as long as the process."""
 
-    def __init__(self, data_dir: Path | None = None, *, with_control: bool = True, seeded: int = SEEDED) -> None:
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        with_control: bool = True,
+        seeded: int = SEEDED,
+        real_now: Callable[[], datetime] = real_now,
+    ) -> None:
         if data_dir is not None:
             data_dir.mkdir(parents=True, exist_ok=True)
         self._seeded = seeded
         self.world = World(data_dir / "world.sqlite3" if data_dir else None)
-        self.clock = SimClock(self.world)
+        self.clock = SimClock(self.world, real_now)
         self.pace = Pace(self.world)
         self._data_dir = data_dir
         self._aws: Future[AwsFront] | None = None

@@ -1,5 +1,7 @@
 """A simulator to ask: in this process over WSGI, or as a program of its own."""
 
+from datetime import UTC, datetime
+
 import httpx
 import pytest
 
@@ -10,7 +12,9 @@ from tests.simulator.asking import Asking
 
 @pytest.fixture
 def simulator():
-    simulator = Simulator(seeded=0)
+    """One whose clock stands still but for what a test lets pass: a busy machine may take its time."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    simulator = Simulator(seeded=0, real_now=lambda: now)
     simulator.change_settings({"role_delay": 0})
     yield simulator
     simulator.close()
