@@ -1,0 +1,145 @@
+"""What goes into the image, and how compose.yaml runs it: without building it, which takes another machine's tools."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import yaml
+from django.core.management import get_commands
+
+from scripts.lint import PRODUCTION
+from scripts.stack import ROOT, known_settings
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STAGES = {
+    name: text for text in re.split(r"(?m)^FROM ", DOCKERFILE)[1:] for name in re.findall(r"\A\S+ AS (\w+)", text)
+}
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OURS = {name: service for name, service in COMPOSE["services"].items() if "portal" in service["image"]}
+
+
+def copied(stage: str) -> list[str]:
+    """What a stage copies from the checkout."""
+    lines = re.findall(r"(?m)^COPY (?!--from)(.+)$", STAGES[stage])
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+@pytest.fixture
+def image(tmp_path):
+    """The files that the image has, elsewhere."""
+    for name in copied("build"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def start(image, *command: str) -> subprocess.CompletedProcess[str]:
+    settings = {**PRODUCTION, "PATH": "/usr/bin:/bin", "VAR_DIR": str(image / "var"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, *command], cwd=image, env=settings, capture_output=True, text=True)
+
+
+def test_what_the_image_holds_is_enough_for_the_portal(image):
+    checked = start(image, "manage.py", "check")
+    assert checked.returncode == 0, checked.stderr
+    served = start(image, "-m", "gunicorn", "portal.wsgi", "--config", "gunicorn.conf.py", "--check-config")
+    assert served.returncode == 0, served.stderr
+    commands = [service["command"] for service in OURS.values() if "command" in service]
+    for name in {command[2] for command in commands if command[:2] == ["python", "manage.py"]}:
+        said = start(image, "manage.py", name, "--help")
+        assert said.returncode == 0, said.stderr
+
+
+def test_the_build_may_see_what_it_copies_and_nothing_of_ones_own():
+    allowed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
+    for stage in ("build", "simulator"):
+        for name in copied(stage):
+            assert (ROOT / name).exists(), name
+            assert name in allowed or re.sub(r"/[^/]+\.txt$", "/*.txt", name) in allowed, name
+    assert not allowed & {".", ".env", "var", ".git"}
+
+
+@pytest.mark.parametrize("stage", ["runtime", "simulator"])
+def test_nothing_runs_as_root(stage):
+    users = re.findall(r"(?m)^USER (\S+)$", STAGES[stage])
+    assert users == ["10001:10001"]
+    assert STAGES[stage].index("\nUSER ") > STAGES[stage].rindex("\nCOPY ")
+
+
+def test_every_package_is_installed_with_its_hash():
+    installs = re.findall(r"pip install .*", DOCKERFILE)
+    assert len(installs) == 3
+    assert all("--require-hashes" in line for line in installs)
+
+
+def test_compose_runs_each_process_and_the_local_amazon_only_when_asked():
+    assert set(OURS) == {"web", "worker", "identity", "clock", "migrate", "simulator"}
+    assert OURS["simulator"]["profiles"] == ["simulator"]
+    assert [name for name, service in OURS.items() if service.get("profiles")] == ["simulator"]
+    assert all(OURS[name]["deploy"]["replicas"] >= 2 for name in ("web", "worker"))
+    for name, service in OURS.items():
+        # Only web has an address that could be asked.
+        assert (service.get("healthcheck") == {"disable": True}) == (name not in ("web", "simulator")), name
+        if command := service.get("command"):
+            assert command[:2] == ["python", "manage.py"] and command[2] in get_commands(), name
+        for other in service.get("depends_on", {}):
+            assert other in COMPOSE["services"]
+    assert OURS["web"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert {"read_only", "cap_drop", "security_opt"} <= set(OURS["worker"])
+    volumes = [volume for service in COMPOSE["services"].values() for volume in service.get("volumes", [])]
+    assert {volume.split(":")[0] for volume in volumes} == set(COMPOSE["volumes"])
+
+
+def test_compose_sets_known_settings_and_holds_no_secret():
+    text = (ROOT / "compose.yaml").read_text()
+    for service in OURS.values():
+        assert set(service.get("environment", {})) <= known_settings()
+    assert "POSTGRES_PASSWORD:?" in text
+    for service in COMPOSE["services"].values():
+        for name, value in service.get("environment", {}).items():
+            assert not re.search("PASSWORD|SECRET|KEY", name) or value.startswith("${"), name
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """Something in the place of the web server; `answer` and `asked` say what it does and was asked."""
+
+    class Web(BaseHTTPRequestHandler):
+        answer = 200
+        asked: list[tuple[str, str | None]] = []
+
+        def do_GET(self) -> None:
+            self.asked.append((self.path, self.headers["Host"]))
+            self.send_response(self.answer)
+            self.end_headers()
+
+        def log_message(self, *args) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Web)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("BIND", f"0.0.0.0:{server.server_port}")
+    monkeypatch.setenv("ALLOWED_HOSTS", ".portal.example.com, other.example.com")
+    yield Web
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_health_check_asks_by_a_host_that_is_allowed(web, capsys, monkeypatch):
+    from scripts import healthcheck
+
+    assert healthcheck.main() == 0
+    assert web.asked == [("/healthz", "portal.example.com")]
+    web.answer = 500
+    assert healthcheck.main() == 1
+    monkeypatch.setenv("BIND", "0.0.0.0:9")
+    assert healthcheck.main() == 1
+    assert "refused" in capsys.readouterr().err
