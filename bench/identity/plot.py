@@ -12,6 +12,9 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
+# Words stay words, and the same figures give the same file.
+plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "identity"})
+
 
 def draw(measured, out):
     sizes = sorted(measured["sizes"], key=lambda size: size["rows"])

@@ -190,7 +190,8 @@ def _prepare(options: argparse.Namespace) -> int:
         _show_preparation(result)
     lost = result.rows_ragged + result.rows_without_key + result.rows_with_long_key
     lost += result.rows_beyond_limit + result.values_beyond_limit
-    return PROBLEMS if lost or any(counts.invalid for counts in result.fields.values()) else FINE
+    invalid = any(counts.invalid for counts in result.fields.values())
+    return PROBLEMS if lost or invalid or not result.rows_written else FINE
 
 
 def _show_preparation(result: Preparation) -> None:

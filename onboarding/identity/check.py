@@ -268,6 +268,8 @@ class _Check:
             before += source.size
             report.rows += records
             report.files[number]["rows"] = records
+        if not report.rows and all(finding.code != "unreadable" for finding in report.findings):
+            report.findings.append(Finding("rows-none", len(self._sources)))
         repeats = scan.repeats()
         self._note("key-repeated", self._key, repeats.rows - repeats.keys, repeats.repeated_at)
         self._note("key-over-25-rows", self._key, repeats.beyond_rows, repeats.beyond_at)

@@ -86,6 +86,9 @@ TOPICS: Mapping[str, Topic] = {
         "Nothing after this row can be used.",
         "Look at the row given: most often a quotation mark is opened and never closed. Export the file again.",
     ),
+    "rows-none": Topic(
+        E, "The files hold no rows.", "Nobody can match.", "Export them again: there are column names and nothing else."
+    ),
     "header-missing": Topic(
         E,
         "The first row looks like data, not like column names.",

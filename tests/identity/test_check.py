@@ -33,6 +33,12 @@ def test_a_good_file_is_fine(write_csv, person, mapping):
     assert report.forecast.combinations[0].match_keys[:3] == ("FirstName", "LastName", "Email")
 
 
+def test_a_file_without_rows_is_not_fine(write_csv, mapping):
+    report = check([write_csv([])], mapping, country="US")
+    assert found(report, "rows-none").level is Level.ERROR
+    assert not report.fine
+
+
 def test_keys_are_checked(write_csv, person, mapping):
     rows = [person("c1"), person(""), person("k" * 39), person("c1"), person(" c2")] + [person("many")] * 28
     report = check([write_csv(rows)], mapping, country="US")

@@ -21,6 +21,9 @@ def test_exit_codes(write_csv, person, tmp_path, capsys):
         == 0
     )
     assert main(["prepare", bad, "--country", "US", "--out", str(tmp_path / "out2"), "--clear"]) == 1
+    none = write_csv([], name="none-yet.csv")
+    assert main(["check", none, "--country", "US"]) == 1
+    assert main(["prepare", none, "--country", "US", "--out", str(tmp_path / "out4")]) == 1
     assert main(["prepare", good, "--country", "Narnia", "--out", str(tmp_path / "out3")]) == 2
     assert "nothing to read there" in capsys.readouterr().err
 
