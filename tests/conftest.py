@@ -32,8 +32,8 @@ def django_db_modify_db_settings(django_db_modify_db_settings, tmp_path_factory)
     """The test database is there, migrated, before Django makes it: whoever tests in this checkout shares the work."""
     from django.db import connection
 
-    name = connection.creation._get_test_db_name() if connection.vendor == "sqlite" else ""
-    if not connection.creation.is_in_memory_db(name):
+    name = connection.creation._get_test_db_name()
+    if connection.vendor != "sqlite" or not connection.creation.is_in_memory_db(name):
         yield
         return
     path = tmp_path_factory.mktemp("empty") / "portal.sqlite3"
