@@ -26,6 +26,8 @@ from simulator.store import Document, World
 CODE_SECONDS = 300
 TOKEN_SECONDS = 3600
 COOKIE = "simulator_session"
+# Who allowed something last in this browser: a real browser stays signed in to Amazon, too.
+LAST_PERSON = "simulator_person"
 
 SCOPES = {
     "profile": "Your name, e-mail address and Amazon user id",
@@ -165,12 +167,14 @@ class Login:
                     "expires": self._clock.now().timestamp() + CODE_SECONDS,
                 },
             )
-        return _back(redirect, {"code": code, "scope": " ".join(scopes), **state})
+        response = _back(redirect, {"code": code, "scope": " ".join(scopes), **state})
+        response.set_cookie(LAST_PERSON, chosen["id"], path="/ap", httponly=True, samesite="Lax")
+        return response
 
     def _consent(self, request: Request, client: Document, values: Mapping[str, str], scopes: list[str]) -> Response:
         session = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
         wanted = urlencode(dict(values))
-        hint = values.get("login_hint", "")
+        hint = values.get("login_hint") or request.cookies.get(LAST_PERSON, "")
         response = render(
             "consent.html",
             client=client,

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from onboarding.guide.plan import Call, Look, Ref, Until
 from onboarding.guide.step import GuideStep, Question, Situation
-from onboarding.models import Instance
+from onboarding.models import AwsConnection, Instance
 
 _NAME = re.compile(r"[A-Za-z0-9 _]{3,50}")
 _ADVERTISER = re.compile(r"[A-Za-z0-9 ]+")
@@ -107,6 +107,14 @@ class PrimaryAccount(Question):
     hint = "The 12 digits are at the top right of the AWS console, behind the account's name."
     why = "This account receives the query results, and it can't be changed once the collaboration is joined."
     account_id = forms.CharField(label="AWS account id", max_length=20)
+
+    def __init__(self, *args: Any, situation: Situation, **kwargs: Any) -> None:
+        super().__init__(*args, situation=situation, **kwargs)
+        # Where one account only is connected, it is most likely the one.
+        working = AwsConnection.objects.filter(account=situation.account, state=AwsConnection.State.WORKING)
+        connected = list(working.values_list("aws_account_id", flat=True)[:2])
+        if len(connected) == 1:
+            self.fields["account_id"].initial = connected[0]
 
     def clean_account_id(self) -> str:
         return clean_aws_account(self.cleaned_data["account_id"])

@@ -140,7 +140,7 @@ def check_now(request: HttpRequest, me: Person, found: AwsConnection) -> None:
         if failed:
             messages.error(request, f"Not in order: {failed[0].title[0].lower()}{failed[0].title[1:]}. See below.")
         else:
-            messages.success(request, f"{row} is connected. What was paused for it goes on by itself.")
+            messages.success(request, f"{row} is connected. Anything that was paused for it goes on by itself.")
 
 
 @require_safe

@@ -643,7 +643,8 @@ def main(argv: list[str]) -> int:
         ]
         for way, must in truth.must_match.items():
             lines.append(
-                f"  {way}: {must.rows} rows must match, of {must.customers} customers, to {must.people} people"
+                f"  {way}: {must.rows} rows must match, of {must.customers} customers "
+                f"({must.customers / max(1, truth.customers):.1%}), to {must.people} people"
             )
         sys.stdout.write("\n".join(lines) + "\n")
     if arguments.truth:

@@ -77,7 +77,7 @@ def test_adding_connecting_and_checking(ada, connected, portal_itself, amazon):
     answer = ada.post(
         f"/connections/aws/{row.pk}/roles", {"provisioner": f" {provisioner} ", "reader": reader}, follow=True
     )
-    assert "is connected. What was paused for it goes on by itself" in text_of(answer)
+    assert "is connected. Anything that was paused for it goes on by itself" in text_of(answer)
     for title in service.TITLES.values():
         assert title in text_of(answer)
     row.refresh_from_db()

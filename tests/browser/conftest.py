@@ -54,10 +54,19 @@ class Somebody:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._note)
         self.page.goto(f"{stack.url}/")
+        self.sign_in(person)
+
+    def sign_in(self, person: str) -> None:
+        """Sign in as one of the people of the local Amazon, from the page that asks for it."""
         self.page.get_by_role("button", name="Sign in with Amazon").click()
         self.page.locator(f'input[name="person"][value="{person}"]').check()
         self.page.get_by_role("button", name="Allow").click()
         expect(self.page.locator(".topbar")).to_be_visible()
+
+    def sign_out(self) -> None:
+        self.page.locator(".person-now").click()
+        self.page.get_by_role("button", name="Sign out").click()
+        expect(self.page.get_by_role("button", name="Sign in with Amazon")).to_be_visible()
 
     def _note(self, message) -> None:
         # A form with mistakes is answered with 422, which browsers report as well.
@@ -93,11 +102,13 @@ class Somebody:
         self.page.emulate_media(color_scheme="light", reduced_motion="no-preference")
 
 
-class Typed:
-    """What is typed by hand, whichever way the test types it, by page."""
+class ByHand:
+    """What people type, choose and click, whichever way the test does it."""
 
     def __init__(self, monkeypatch) -> None:
-        self._values: list[tuple[Page | None, str]] = []
+        self._typed: list[tuple[Page | None, str]] = []
+        # The words on what was clicked or chosen, in order, whoever did it.
+        self.clicked: list[str] = []
         for kind, names in (
             (Locator, ("fill", "type", "press_sequentially")),
             (Page, ("fill", "type")),
@@ -105,24 +116,43 @@ class Typed:
         ):
             for name in names:
                 monkeypatch.setattr(kind, name, self._noted(getattr(kind, name)))
+        for name in ("click", "check"):
+            monkeypatch.setattr(Locator, name, self._named(getattr(Locator, name)))
+        monkeypatch.setattr(Locator, "select_option", self._chosen(Locator.select_option))
 
     def _noted(self, act):
         def noted(where, *values, **options):
             page = where if isinstance(where, Page) else getattr(where, "page", None)
-            self._values.append((page, values[-1] if values else options.get("value", options.get("text"))))
+            self._typed.append((page, values[-1] if values else options.get("value", options.get("text"))))
             return act(where, *values, **options)
 
         return noted
 
-    def on(self, page: Page) -> list[str]:
+    def _named(self, act):
+        def named(where, **options):
+            words = where.evaluate("one => one.labels?.length ? one.labels[0].innerText : one.innerText")
+            self.clicked.append(" ".join(words.split()))
+            return act(where, **options)
+
+        return named
+
+    def _chosen(self, act):
+        def chosen(where, *values, **options):
+            done = act(where, *values, **options)
+            self.clicked.append(where.evaluate("one => one.selectedOptions[0].innerText"))
+            return done
+
+        return chosen
+
+    def typed_on(self, page: Page) -> list[str]:
         """What was typed on this page, and what no page is known of."""
-        return [value for where, value in self._values if where in (page, None)]
+        return [value for where, value in self._typed if where in (page, None)]
 
 
 @pytest.fixture
-def typed(monkeypatch):
-    """Notes from now on what is typed."""
-    return Typed(monkeypatch)
+def by_hand(monkeypatch):
+    """Notes from now on what is typed, chosen and clicked."""
+    return ByHand(monkeypatch)
 
 
 @pytest.fixture

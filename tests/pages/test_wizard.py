@@ -7,7 +7,7 @@ import re
 import pytest
 from django.utils.html import escape
 
-from onboarding.models import Instance, RequestState, StepState
+from onboarding.models import AwsConnection, Instance, RequestState, StepState
 from tests.pages.conftest import text_of
 
 KEY = "create-instance"
@@ -71,6 +71,22 @@ def test_a_wrong_answer_is_said_at_the_field_and_stays(ready, slug, field, typed
 def test_a_right_answer_is_kept_on_the_server(ready, slug, values, kept):
     assert ready.answer(KEY, slug, **values).status_code == 302
     assert ready.step(KEY).answers[slug] == kept
+
+
+def test_the_one_connected_aws_account_is_proposed(ready):
+    account = ready.step(KEY).run.instance.account
+
+    def proposed():
+        page = ready.client.get(ready.url(KEY, "q/aws-account/")).content.decode()
+        return re.findall(r'value="(\d{12})"', page)
+
+    assert proposed() == []
+    AwsConnection.objects.create(account=account, aws_account_id="111122223333", state="working")
+    assert proposed() == ["111122223333"]
+    second = AwsConnection.objects.create(account=account, aws_account_id="444455556666", state="new")
+    assert proposed() == ["111122223333"]
+    AwsConnection.objects.filter(pk=second.pk).update(state="working")
+    assert proposed() == []
 
 
 def test_each_page_of_the_requirements_asks_its_own(pages):

@@ -79,6 +79,20 @@ def test_a_person_allows_and_the_application_learns_who(browser):
     )
 
 
+def test_a_browser_stays_signed_in_as_whoever_allowed_last(browser):
+    def chosen():
+        page = browser.get("/ap/oa?" + urlencode(ASKED)).text
+        return re.findall(r'value="([a-z]+)" required checked', page)
+
+    assert chosen() == ["analyst"]
+    consent(browser, "cancel", person="approver")
+    assert chosen() == ["analyst"]
+    consent(browser, person="admin")
+    assert chosen() == ["admin"]
+    page = browser.get("/ap/oa?" + urlencode({**ASKED, "login_hint": "approver"})).text
+    assert re.findall(r'value="([a-z]+)" required checked', page) == ["approver"]
+
+
 def test_cancelling_leads_back_without_a_code(browser):
     query = parse_qs(urlsplit(consent(browser, "cancel").headers["Location"]).query)
     assert query["error"] == ["access_denied"] and query["state"] == ["the state"] and "code" not in query
