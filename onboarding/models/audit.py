@@ -10,6 +10,16 @@ from onboarding.models.account import AmcAccount
 from onboarding.models.person import Person
 
 
+class OnlyAdded(models.QuerySet["AuditEntry"]):
+    """Entries are added, one by one or many at once, and nothing else."""
+
+    def update(self, **values: Any) -> int:
+        raise TypeError("an audit entry is never changed")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("an audit entry is never deleted")
+
+
 class AuditEntry(models.Model):
     """One act. `hash` covers the entry and the hash of the one before, so that nothing can be changed unseen."""
 
@@ -25,6 +35,8 @@ class AuditEntry(models.Model):
     details = models.JSONField(default=dict)
     previous = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
+
+    objects = OnlyAdded.as_manager()
 
     class Meta:
         ordering = ["number"]
