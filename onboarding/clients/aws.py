@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -26,6 +24,11 @@ from onboarding.clients import athena
 from onboarding.clients.counters import counted
 from onboarding.clients.failures import Fix, Later, Reconnect, RemoteFailure
 from onboarding.models import AwsConnection
+
+if TYPE_CHECKING:
+    # Loaded by the first call to AWS: most web processes never make one, and it takes ten megabytes.
+    import boto3
+    from botocore.config import Config
 
 SESSION_SECONDS = 3600
 # A role that was made a moment ago is not known everywhere yet; after this long it never will be.
@@ -72,6 +75,8 @@ _SERVICES = ("sts", "s3", "iam", "glue", "athena", "lakeformation", "cleanrooms"
 
 @lru_cache(maxsize=1)
 def _boto() -> boto3.Session:
+    import boto3
+
     return boto3.Session(region_name=settings.AWS_REGION)
 
 
@@ -83,6 +88,8 @@ def warm_up() -> None:
 
 
 def _config() -> Config:
+    from botocore.config import Config
+
     # botocore's own retries are off: they can double what a call makes, and the engine knows when to try again.
     return Config(
         region_name=settings.AWS_REGION,
@@ -95,6 +102,8 @@ def _config() -> Config:
 
 
 def _config_for_files() -> Config:
+    from botocore.config import Config
+
     # Reading and writing a part again does no harm, so here botocore may try again.
     return Config(
         region_name=settings.AWS_REGION,

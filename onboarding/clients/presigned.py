@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from django.conf import settings
 
@@ -14,10 +13,15 @@ from onboarding.clients.aws import assume
 from onboarding.clients.failures import Fix
 from onboarding.models import AwsConnection
 
+if TYPE_CHECKING:
+    from botocore.config import Config
+
 URL_SECONDS = 600
 
 
 def _config() -> Config:
+    from botocore.config import Config
+
     # The regional name of the bucket's host: the global one redirects new buckets, which a browser can't follow.
     return Config(
         region_name=settings.AWS_REGION,
@@ -41,6 +45,8 @@ def part_addresses(
 
     The session may put this one object and nothing else. Raises Later, Fix or Reconnect.
     """
+    import boto3
+
     credentials = assume(
         connection, connection.provisioner_role_arn, f"amc-portal-upload-{connection.pk}", policy=_policy(bucket, key)
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-import boto3
 import botocore.exceptions
 
 from onboarding.identity.errors import Unreadable
@@ -27,6 +26,8 @@ NO_ANSWER = "NoAnswer"
 @cache
 def default_s3() -> S3Client:
     """The S3 client of boto3's default session in us-east-1, the only region AMC works in."""
+    import boto3
+
     return boto3.session.Session().client("s3", region_name="us-east-1")
 
 

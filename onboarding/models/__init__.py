@@ -12,7 +12,7 @@ from onboarding.models.mapping import IdNamespace, MappingJob, MappingTable, Nam
 from onboarding.models.notice import Channel, Delivery, Notice, Pace, Topic
 from onboarding.models.pause import Pause
 from onboarding.models.person import Person, Role, RoleName, RoleRequest
-from onboarding.models.request import Decision, Request, RequestComment, RequestState
+from onboarding.models.request import Decision, Request, RequestComment, RequestState, waits_for
 from onboarding.models.run import CallRecord, LogLine, Run, Step, StepFailure, StepState
 from onboarding.models.token import ApiToken, KeptAnswer
 from onboarding.models.view import SavedView
@@ -68,4 +68,5 @@ __all__ = [
     "Topic",
     "UserInvitation",
     "locked",
+    "waits_for",
 ]

@@ -26,6 +26,16 @@ class RequestState(models.TextChoices):
     EXPIRED = "expired", "Expired"
 
 
+def waits_for(person: Person) -> models.Q:
+    """What makes a request one that this person may decide now: open, not their own, not decided by them already."""
+    decided = Decision.objects.filter(request=models.OuterRef("pk"), person=person)
+    return (
+        models.Q(state=RequestState.OPEN, account__in=AmcAccount.objects.with_role(person, "approver"))
+        & ~models.Q(asked_by=person)
+        & models.Q(~models.Exists(decided))
+    )
+
+
 class RequestQuerySet(models.QuerySet["Request"]):
     """Requests as people may see them."""
 
@@ -36,13 +46,8 @@ class RequestQuerySet(models.QuerySet["Request"]):
         return self.filter(account__in=person.roles.values("account"))
 
     def waiting_for(self, person: Person) -> QuerySet[Request]:
-        """Open requests which this person may decide now: not their own, not decided by them already."""
-        accounts = AmcAccount.objects.with_role(person, "approver")
-        return (
-            self.filter(state=RequestState.OPEN, account__in=accounts)
-            .exclude(asked_by=person)
-            .exclude(decisions__person=person)
-        )
+        """The requests that wait for this person's decision."""
+        return self.filter(waits_for(person))
 
 
 class Request(models.Model):

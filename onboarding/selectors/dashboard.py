@@ -13,17 +13,19 @@ from typing import Any
 
 from django.db.models import (
     BigIntegerField,
+    BooleanField,
+    Case,
     CharField,
     Count,
     DateField,
-    Exists,
+    ExpressionWrapper,
     F,
     Max,
     Min,
-    OuterRef,
     Q,
     QuerySet,
     Value,
+    When,
     Window,
 )
 from django.db.models.functions import Cast, RowNumber, TruncDate, TruncWeek
@@ -33,7 +35,6 @@ from onboarding.guide.procedure import steps_of
 from onboarding.models import (
     AmcConnection,
     AwsConnection,
-    Decision,
     Instance,
     MappingJob,
     MappingTable,
@@ -44,6 +45,7 @@ from onboarding.models import (
     RequestState,
     Run,
     StepFailure,
+    waits_for,
 )
 from onboarding.models.mapping import REFRESH_EVERY
 from onboarding.selectors.instances import statuses_of
@@ -93,10 +95,15 @@ def funnel(scope: Scope, *, now: datetime) -> list[Standing]:
 
 def _first_and_middle(rows: QuerySet[Any], group: str, value: str) -> QuerySet[Any, tuple[Any, int, int, Any]]:
     """Of each group the row with the least value, and the one or two in the middle: group, size, place, value."""
-    numbered = rows.annotate(
-        number=Window(Count("*"), partition_by=[F(group)]),
-        place=Window(RowNumber(), partition_by=[F(group)], order_by=[F(value).asc(), F("pk").asc()]),
-    ).filter(Q(place=1) | Q(place=(F("number") + 1) / 2) | Q(place=(F("number") + 2) / 2))
+    # In no order: a model's own would sort every row once more.
+    numbered = (
+        rows.order_by()
+        .annotate(
+            number=Window(Count("*"), partition_by=[F(group)]),
+            place=Window(RowNumber(), partition_by=[F(group)], order_by=[F(value).asc(), F("pk").asc()]),
+        )
+        .filter(Q(place=1) | Q(place=(F("number") + 1) / 2) | Q(place=(F("number") + 2) / 2))
+    )
     lines: QuerySet[Any, tuple[Any, int, int, Any]] = numbered.values_list(group, "number", "place", value)
     return lines
 
@@ -220,27 +227,28 @@ class Waiting:
 
 def waiting(scope: Scope, person: Person, *, approving: Sequence[int], now: datetime) -> Waiting:
     """The open requests. `approving` are the keys of the accounts on which the person is an approver."""
-    mine = (
-        Q(account__in=approving)
-        & ~Q(asked_by=person)
-        & ~Exists(Decision.objects.filter(request=OuterRef("pk"), person=person))
+    yes: BooleanField[bool, bool] = BooleanField()
+    theirs = ExpressionWrapper(scope.q(owner="asked_by"), yes)
+    mine = ExpressionWrapper(Q(account__in=approving) & waits_for(person), yes)
+    age = Case(*(When(asked(now, least, most), then=Value(key)) for key, _, least, most in AGES))
+    # Grouped, so that the database judges each request once and not once for every number.
+    groups = (
+        Request.objects.filter(state=RequestState.OPEN, account__in={*scope.accounts, *approving})
+        .order_by()
+        .values_list(theirs, mine, age)
+        .annotate(number=Count("*"), oldest=Min("asked_at"), expiring=Count("pk", filter=Q(expires_at__lte=now + SOON)))
     )
-    theirs = scope.q(owner="asked_by")
-    counted: dict[str, Any] = {
-        "count": Count("pk", filter=theirs),
-        "oldest": Min("asked_at", filter=theirs),
-        "expiring": Count("pk", filter=theirs & Q(expires_at__lte=now + SOON)),
-        "mine": Count("pk", filter=Q(is_mine=True)),
-        "mine_oldest": Min("asked_at", filter=Q(is_mine=True)),
-    }
-    for key, _, least, most in AGES:
-        age = Q(is_mine=True) & asked(now, least, most)
-        counted[f"age_{key}"] = Count("pk", filter=age)
-    accounts = {*scope.accounts, *approving}
-    rows = Request.objects.filter(state=RequestState.OPEN, account__in=accounts).annotate(is_mine=mine)
-    found = rows.aggregate(**counted)
-    ages = {key: found.pop(f"age_{key}") for key, *_ in AGES}
-    return Waiting(**found, ages=ages)
+    found = list(groups)
+    counted, own = [group for group in found if group[0]], [group for group in found if group[1]]
+    ages = {key: sum(number for _, _, at, number, *_ in own if at == key) for key, *_ in AGES}
+    return Waiting(
+        count=sum(group[3] for group in counted),
+        oldest=min((group[4] for group in counted), default=None),
+        expiring=sum(group[5] for group in counted),
+        mine=sum(group[3] for group in own),
+        mine_oldest=min((group[4] for group in own), default=None),
+        ages=ages,
+    )
 
 
 def asked(now: datetime, least: int, most: int | None) -> Q:
@@ -329,6 +337,7 @@ def refreshes(scope: Scope, *, now: datetime, most: int | None = MOST) -> Iterat
             refreshed_at__lte=now - REFRESH_EVERY + SOON,
         )
         .select_related("instance")
+        .only("name", "refreshed_at", "instance__name")
         .order_by("refreshed_at", "pk")
     )
     yield from rows[:most] if most is not None else rows.iterator(chunk_size=500)

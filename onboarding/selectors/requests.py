@@ -13,16 +13,38 @@ from django.db.models.functions import Coalesce
 
 from onboarding.engine.notices import people_with
 from onboarding.guide.render import differences
-from onboarding.models import Decision, Person, Request, RequestComment, RequestState
+from onboarding.models import Decision, Person, Request, RequestComment, RequestState, waits_for
 from onboarding.selectors.dashboard import AGES, asked
 
 PAGE_SIZE = 50
 SHOWS = {"waiting": "Waiting for you", "mine": "Your own", "all": "All"}
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One line of the list: only what it shows, and no models, which cost more than the query."""
+
+    pk: int
+    title: str
+    state: str
+    asked_at: datetime
+    expires_at: datetime
+    approvers_needed: int
+    account_id: int
+    asked_by_name: str
+    asked_by_email: str
+    instance: str
+    approved: int
+
+    @property
+    def asked_by(self) -> str:
+        """Who asked, as people are named everywhere."""
+        return str(Person(name=self.asked_by_name, email=self.asked_by_email))
+
+
 @dataclass(frozen=True)
 class Inbox:
-    """One page of requests (each with `approved`, how many have) and how many there are under each heading."""
+    """One page of requests (of RequestRow) and how many there are under each heading."""
 
     page: Page[Any]
     counts: dict[str, int]
@@ -43,15 +65,14 @@ class RequestQuery:
         return not (self.state or self.age) and self.expires is None
 
 
-# What a line of the list shows, and the keys on the way there.
-_LINE = (
-    *("title", "state", "asked_at", "expires_at", "approvers_needed"),
-    *("account__name", "asked_by__name", "asked_by__email", "step__run__instance__name"),
+_COLUMNS = (
+    *("pk", "title", "state", "asked_at", "expires_at", "approvers_needed", "account_id"),
+    *("asked_by__name", "asked_by__email", "step__run__instance__name", "approved"),
 )
 
 
-def _visible(person: Person, query: RequestQuery, accounts: Collection[int], now: datetime) -> QuerySet[Request]:
-    visible = Request.objects.visible_to(person).filter(account__in=accounts)
+def _fitting(query: RequestQuery, accounts: Collection[int], now: datetime) -> QuerySet[Request]:
+    visible = Request.objects.filter(account__in=accounts)
     if query.state:
         visible = visible.filter(state=query.state)
     if query.expires is not None:
@@ -64,11 +85,7 @@ def _visible(person: Person, query: RequestQuery, accounts: Collection[int], now
 
 def _which(person: Person) -> dict[str, Q]:
     """What makes a request one of each list."""
-    return {
-        "waiting": Q(pk__in=Request.objects.waiting_for(person).values("pk")),
-        "mine": Q(asked_by=person),
-        "all": Q(),
-    }
+    return {"waiting": waits_for(person), "mine": Q(asked_by=person), "all": Q()}
 
 
 def _ordered(visible: QuerySet[Request], person: Person, show: str) -> QuerySet[Request]:
@@ -77,34 +94,41 @@ def _ordered(visible: QuerySet[Request], person: Person, show: str) -> QuerySet[
     )
 
 
-def full(rows: QuerySet[Request]) -> QuerySet[Request]:
-    """The requests with all that a list shows, and `approved`, how many have."""
-    rows = rows.select_related("account", "asked_by", "step__run__instance").defer(
-        "plan", "step__plan", "step__answers"
-    )
+def _counted(rows: QuerySet[Request]) -> QuerySet[Request]:
+    """The requests with `approved`, how many have."""
     # Counted for the rows of the page alone: a join would group every request there is.
     approvals = Decision.objects.filter(request=OuterRef("pk"), approved=True).order_by().values("request")
-    counted = Subquery(approvals.annotate(number=Count("*")).values("number"), output_field=IntegerField())
-    return rows.annotate(approved=Coalesce(counted, 0))
+    number = Subquery(approvals.annotate(number=Count("*")).values("number"), output_field=IntegerField())
+    return rows.annotate(approved=Coalesce(number, 0))
+
+
+def full(rows: QuerySet[Request]) -> QuerySet[Request]:
+    """The requests with all that the API and the file show, and `approved`, how many have."""
+    rows = rows.select_related("account", "asked_by", "step__run__instance")
+    return _counted(rows.defer("plan", "step__plan", "step__answers"))
 
 
 def inbox(person: Person, query: RequestQuery, number: str | int, *, accounts: Collection[int], now: datetime) -> Inbox:
-    """The requests that wait for this person (oldest first), their own, or all that they may see (newest first)."""
-    visible = _visible(person, query, accounts, now)
-    counts = visible.aggregate(**{key: Count("pk", filter=which) for key, which in _which(person).items()})
+    """The requests that wait for this person (oldest first), their own, or all of these accounts (newest first).
+
+    The caller has checked that the person may see the accounts (by key). Three queries.
+    """
+    fitting = _fitting(query, accounts, now)
+    counts = fitting.aggregate(**{key: Count("pk", filter=which) for key, which in _which(person).items()})
     # The keys of the page first: what a line shows is joined for these rows, not for every request there is.
-    paginator = Paginator(_ordered(visible, person, query.show).values_list("pk", flat=True), PAGE_SIZE)
+    paginator = Paginator(_ordered(fitting, person, query.show).values_list("pk", flat=True), PAGE_SIZE)
     paginator.__dict__["count"] = counts[query.show]
     page: Page[Any] = paginator.get_page(number)
     keys = list(page.object_list)
-    rows = full(Request.objects.filter(pk__in=keys)).defer(None).only(*_LINE).in_bulk()
+    shown = _counted(Request.objects.filter(pk__in=keys)).order_by().values_list(*_COLUMNS)
+    rows = {values[0]: RequestRow(*values) for values in shown}
     page.object_list = [rows[key] for key in keys if key in rows]
     return Inbox(page, counts)
 
 
 def matching(person: Person, query: RequestQuery, *, accounts: Collection[int], now: datetime) -> QuerySet[Request]:
-    """The requests that fit, in the order of `query.show`."""
-    return full(_ordered(_visible(person, query, accounts, now), person, query.show))
+    """The requests of these accounts, which the caller has checked, that fit; in the order of `query.show`."""
+    return full(_ordered(_fitting(query, accounts, now), person, query.show))
 
 
 def every_request(

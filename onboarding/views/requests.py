@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -31,8 +30,6 @@ from onboarding.views.saved_views import views_of
 from onboarding.views.shell import shell_of
 from onboarding.views.steps import entries
 
-# A request that waits longer than this is marked in the inbox.
-LONG_WAIT = timedelta(days=2)
 MOST_DAYS = 90
 CSV_HEADER = (
     "What is asked",
@@ -78,14 +75,8 @@ def requests(request: HttpRequest) -> HttpResponseBase:
         {
             "show": show,
             "page": inbox.page,
-            "rows": [
-                {
-                    "request": row,
-                    "instance": row.step.run.instance,
-                    "long": row.state == RequestState.OPEN and now - row.asked_at > LONG_WAIT,
-                }
-                for row in inbox.page
-            ],
+            "accounts": {account.pk: account.name for account in shell.seen},
+            "now": now,
             "tabs": [
                 Tab(title, with_query(request, show=key), current=key == show, count=inbox.counts[key])
                 for key, title in selector.SHOWS.items()
