@@ -1,11 +1,16 @@
-"""What others are measured against: 50 instances as Django's tutorial would list them; and a Redis of one's own."""
+"""What others are measured against: 50 instances as Django's tutorial would list them; a Redis of one's own;
+and where figures are kept."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -52,3 +57,11 @@ def redis(folder: str) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
+
+
+def report(name: str, figures: Mapping[str, Any]) -> None:
+    """Keep the figures in the folder that BENCH_OUT names, for bench.plot; nowhere without it."""
+    if os.environ.get("BENCH_OUT"):
+        folder = Path(os.environ["BENCH_OUT"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

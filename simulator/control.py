@@ -167,12 +167,15 @@ class Control:
             raise ControlError(400, "account must be an AMC account id")
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= instances.QUOTA:
             raise ControlError(400, f"count must be from 0 to {instances.QUOTA}")
-        seed_instances(self._simulator, account["id"], count)
+        finished = body.get("finished", True)
+        if not isinstance(finished, bool):
+            raise ControlError(400, "finished must be true or false")
+        seed_instances(self._simulator, account["id"], count, finished=finished)
         return {"status": "ok", "instances": count}
 
 
-def seed_instances(simulator: Simulator, account_id: str, count: int) -> None:
-    """Give an AMC account `count` more standard instances that have been there for a while."""
+def seed_instances(simulator: Simulator, account_id: str, count: int, *, finished: bool = True) -> None:
+    """Give an AMC account `count` more standard instances that have been there for a while, or were just asked for."""
     amc = simulator.amc
     account = amc.table("accounts")[account_id]
     with simulator.world.change():
@@ -182,8 +185,9 @@ def seed_instances(simulator: Simulator, account_id: str, count: int) -> None:
             seeded = instances.new(
                 amc, call, {"instanceName": f"Instance {number:04d}", "awsAccountId": account["aws_accounts"][0]}
             )
-            past = amc.now - 90 * 86400 + number
-            seeded |= {"created_at": past, "submitted_at": past, "in_progress_at": past, "completed_at": past}
+            if finished:
+                past = amc.now - 90 * 86400 + number
+                seeded |= {"created_at": past, "submitted_at": past, "in_progress_at": past, "completed_at": past}
             amc.table("instances").put(instances.key_of(account_id, seeded["id"]), seeded)
 
 

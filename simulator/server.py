@@ -27,6 +27,7 @@ from simulator.amc.errors import ApiError
 from simulator.amc.progress import Progress
 from simulator.aws import wire
 from simulator.clock import SimClock, real_now
+from simulator.limits import Limits
 from simulator.login import Login
 from simulator.pace import Pace
 from simulator.store import Document, World
@@ -55,7 +56,7 @@ _LOGIN = {
     "/auth/o2/tokeninfo": "lwa:tokenInfo",
     "/user/profile": "lwa:profile",
 }
-_DEFAULTS: Document = {"page_size": 100, "customer_pays": False, "role_delay": 2.0}
+_DEFAULTS: Document = {"page_size": 100, "customer_pays": False, "role_delay": 2.0, "amc_rate": 0.0}
 
 
 class Simulator:
@@ -84,6 +85,8 @@ class Simulator:
         self.api = AmcApi(self.amc, self.login)
         self.rules = misbehave.Rules(self.world)
         self.holds = misbehave.Holds()
+        self._limits = Limits()
+        self._amc_rate = float(self.settings()["amc_rate"])
         self.capture = capture.Capture(data_dir / "exchanges.jsonl" if data_dir else None)
         self._control = control.Control(self) if with_control else None
         if not len(self.world.table("people")):
@@ -131,16 +134,18 @@ class Simulator:
     # Settings
 
     def settings(self) -> Document:
-        """`page_size` (the most a list answers), `customer_pays` (for queries, in collaborations made from now on) and
-        `role_delay` (seconds until a new role can be used).
+        """`page_size` (the most a list answers), `customer_pays` (for queries, in collaborations made from now on),
+        `role_delay` (seconds until a new role can be used) and `amc_rate` (AMC calls a second an account; 0: any).
         """
         pages = self.world.table("settings").get("pages") or {}
         payment = self.world.table("settings").get("payment") or {}
         roles = self.world.table("settings").get("roles") or {}
+        rate = self.world.table("settings").get("rate") or {}
         return {
             "page_size": pages.get("size", _DEFAULTS["page_size"]),
             "customer_pays": payment.get("customer", _DEFAULTS["customer_pays"]),
             "role_delay": roles.get("delay", _DEFAULTS["role_delay"]),
+            "amc_rate": rate.get("amc", _DEFAULTS["amc_rate"]),
         }
 
     def change_settings(self, changes: Mapping[str, Any]) -> Document:
@@ -156,11 +161,16 @@ class Simulator:
             raise ValueError("customer_pays must be true or false")
         if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= 3600:
             raise ValueError("role_delay must be from 0 to 3600 seconds")
+        rate = merged["amc_rate"]
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 10_000:
+            raise ValueError("amc_rate must be from 0 to 10000 calls a second")
         with self.world.change():
             table = self.world.table("settings")
             table.put("pages", {"size": size})
             table.put("payment", {"customer": pays})
             table.put("roles", {"delay": delay})
+            table.put("rate", {"amc": rate})
+        self._amc_rate = float(rate)
         if self._aws is not None:
             self.aws.role_delay_seconds = delay
         return self.settings()
@@ -172,6 +182,7 @@ class Simulator:
         """
         pace, settings = self.pace.all(), self.settings()
         self.capture.clear()
+        self._limits.clear()
         aws = self.aws
         with self.world.lock:
             self.world.reset()
@@ -218,7 +229,7 @@ class Simulator:
             self._before(rule, operation, account, environ, era)
             if era != self.capture.era:
                 raise misbehave.ConnectionCut
-            instead = self._instead(rule, operation, environ)
+            instead = self._instead(rule, operation, environ) or self._limited(operation, account)
             if instead is None:
                 answer.take(self._app(operation, request), environ)
             else:
@@ -277,6 +288,11 @@ class Simulator:
                 return wire.error(service, action["code"], action["reason"], 400).send
             environ[FAIL] = {"code": action["code"], "reason": action["reason"]}
         return None
+
+    def _limited(self, operation: str, account: str | None) -> Any:
+        service, _, name = operation.partition(":")
+        wait = self._limits.refuses(account, self._amc_rate) if service == "amc" and account else 0
+        return _throttled(service, name, wait) if wait else None
 
     def _record(
         self,

@@ -87,7 +87,7 @@ def amazon(settings) -> Amazon:
     amazon = Amazon(url)
     amazon.control("POST", "reset")
     # A reset keeps the settings and the pace, which another test may have changed.
-    amazon.control("POST", "settings", page_size=100, customer_pays=False, role_delay=0)
+    amazon.control("POST", "settings", page_size=100, customer_pays=False, role_delay=0, amc_rate=0)
     amazon.control("POST", "pace", preset="fast")
     yield amazon
     amazon.http.close()

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from django.conf import settings
 
-from onboarding.clients import login
+from onboarding.clients import login, pace
 from onboarding.clients.counters import counted
 from onboarding.clients.failures import Fix, Later, RemoteFailure
 from onboarding.clients.http import Answer, Deadline, check_available, send
@@ -165,13 +165,18 @@ def request_for(operation: str, params: Mapping[str, Any], account: Account | No
 
 
 class AmcClient:
-    """Makes calls of the administration API with one connection, for one AMC account (None: only to list accounts)."""
+    """Makes calls of the administration API with one connection, for one AMC account (None: only to list accounts).
 
-    def __init__(self, connection: AmcConnection, account: AmcAccount | None = None) -> None:
+    `who` has a turn of its own when calls have to wait for one (`pace`): the run.
+    """
+
+    def __init__(self, connection: AmcConnection, account: AmcAccount | None = None, who: str = "portal") -> None:
         if account is not None and account.connection_id != connection.pk:
             raise ValueError("the AMC account is reached through another connection")
         self.connection = connection
         self.account = account
+        self._who = who
+        self._going_on = False
 
     @classmethod
     def of(cls, account: AmcAccount) -> AmcClient:
@@ -184,8 +189,24 @@ class AmcClient:
         All of it, renewing the token included, is over within settings.CALL_TIMEOUT seconds. A token that Amazon
         refuses is renewed once. Raises Later, Fix or Reconnect (see `failures`).
         """
+        self._await_turn(OPERATIONS[operation])
         with counted("amc", operation):
             return self._call(operation, params)
+
+    def _await_turn(self, spec: Operation) -> None:
+        if self.account is None:
+            return
+        wait = pace.turn(self.account.entity_id, self._who, going_on=self._going_on)
+        self._going_on = not wait
+        if wait:
+            raise Later(
+                f"Amazon has asked for fewer calls; it is not our turn yet to {spec.words}",
+                who="Amazon",
+                todo="Nothing: the portal goes on by itself when it is its turn.",
+                code="Pace",
+                retry_after=wait,
+                held=True,
+            )
 
     def _call(self, operation: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         spec = OPERATIONS[operation]
@@ -196,6 +217,8 @@ class AmcClient:
         if answer.status == 401:
             token = login.access_token(self.connection, rejected=token, deadline=deadline)
             answer = self._send(spec, request, token, deadline)
+        if answer.status == 429 and self.account is not None:
+            pace.slower(self.account.entity_id, answer.retry_after)
         check_available(answer, doing=spec.words, reads=spec.reads)
         if not 200 <= answer.status < 300:
             raise self._refused(operation, spec, answer, token)

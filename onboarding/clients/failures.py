@@ -59,7 +59,8 @@ class Later(RemoteFailure):
     """Throttled, a server error, a timeout, or not ready yet. `retry_after` is what Amazon asked for, in seconds.
 
     `ambiguous` is true when the call may have had its effect (the answer never came). After `give_up` seconds without a
-    success it becomes something to fix; None is the engine's own limit.
+    success it becomes something to fix; None is the engine's own limit. `held` is true when no call was made, since
+    Amazon asked for a pause before: it is no failure of this one, which has its turn after `retry_after`.
     """
 
     kind = "later"
@@ -71,11 +72,13 @@ class Later(RemoteFailure):
         retry_after: float | None = None,
         ambiguous: bool = False,
         give_up: float | None = None,
+        held: bool = False,
         **rest: Any,
     ) -> None:
         super().__init__(what, **rest)
         self.retry_after = retry_after
         self.ambiguous = ambiguous
+        self.held = held
         self.give_up = give_up
 
 

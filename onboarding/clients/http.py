@@ -5,10 +5,12 @@ from __future__ import annotations
 import email.utils
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -21,13 +23,20 @@ LONGEST_WAIT = 86_400.0
 _clients: dict[int, httpx.Client] = {}
 
 
+@cache
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted: read once, which takes longer than most calls, and shared with forked workers."""
+    return httpx.create_ssl_context()
+
+
 def shared_client() -> httpx.Client:
     """This process's connections. A forked worker makes its own: two processes on one socket mix up their answers."""
     client = _clients.get(os.getpid())
     if client is None:
         _clients.clear()
         client = _clients.setdefault(
-            os.getpid(), httpx.Client(follow_redirects=False, headers={"User-Agent": "amc-onboarding-portal"})
+            os.getpid(),
+            httpx.Client(verify=trusted(), follow_redirects=False, headers={"User-Agent": "amc-onboarding-portal"}),
         )
     return client
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 from redis.exceptions import RedisError
 from rq.registry import clean_registries
 
-from onboarding.engine import deliveries, identity_jobs, queue, shipping
+from onboarding.engine import deliveries, identity_jobs, queue, shared_looks, shipping
 from onboarding.engine.leases import due
 from onboarding.engine.pauses import not_paused
 from onboarding.models import Step
@@ -35,18 +35,25 @@ class Tick:
 
 def tick(*, now: datetime) -> Tick:
     """Enqueue what is due at `now`, send the notices that are due, and ship the audit entries that are new."""
-    not_on_the_queue = Q(enqueued_until=None) | Q(enqueued_until__lt=now)
-    ids = list(
+    due_ids = list(
         not_paused(Step.objects.filter(due(now)))
-        .filter(not_on_the_queue)
+        .filter(_not_on_the_queue(now))
         .order_by("next_attempt_at")
         .values_list("pk", flat=True)[:MOST_AT_ONCE]
     )
+    by_list = shared_looks.put_off(due_ids, now=now) if due_ids else frozenset()
+    ids = [pk for pk in due_ids if pk not in by_list]
     if ids and queue.put(ids):
         # Not a move: the state stays, and a worker's compare-and-set must not fail because of it.
         Step.objects.filter(pk__in=ids).update(enqueued_until=now + timedelta(seconds=settings.PUT_AGAIN_SECONDS))
     files = identity_jobs.put_due(now)
     return Tick(enqueued=len(ids) + files, mailed=deliveries.send_due(now=now), shipped=shipping.ship(now=now))
+
+
+def _not_on_the_queue(now: datetime) -> Q:
+    """What was never put there, or must have been lost: it is long ago, and what was put there later is at its turn."""
+    oldest, again = queue.oldest(), timedelta(seconds=settings.PUT_AGAIN_SECONDS)
+    return Q(enqueued_until=None) | Q(enqueued_until__lt=min(now, oldest + again) if oldest else now)
 
 
 def tidy_queue() -> None:

@@ -450,6 +450,9 @@ class _Attempt:
         """Sort a failure into later, fix or reconnect, and write it into the row."""
         step, now = self.step, self.now()
         self._read_again()
+        if isinstance(error, Later) and error.held:
+            self._await_turn(error)
+            return
         if isinstance(error, Later):
             troubled_since = step.troubled_since or now
             attempts = step.attempts + 1
@@ -526,6 +529,19 @@ class _Attempt:
                 now=now,
             )
             notices.step_failed(step, error.what, now=now)
+
+    def _await_turn(self, held: Later) -> None:
+        """No call was made: the step has its turn later, and nothing has gone wrong with it."""
+        step, now = self.step, self.now()
+        move(
+            step,
+            StepState.WAITING,
+            now=now,
+            log=("wait", held.what) if step.waiting_text != held.what[:300] else None,
+            next_attempt_at=now + timedelta(seconds=held.retry_after or 0),
+            waiting_for="retry",
+            waiting_text=held.what[:300],
+        )
 
     def _keep(self, error: RemoteFailure, *, now: datetime) -> None:
         """Remember the failure when the step goes on: what failed most can be counted."""

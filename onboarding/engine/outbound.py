@@ -44,7 +44,7 @@ class Outbound:
         key = (service, aws_account, reading)
         if key not in self._clients:
             if service == "amc":
-                self._clients[key] = AmcClient(self._run.account.connection, self._run.account)
+                self._clients[key] = AmcClient(self._run.account.connection, self._run.account, str(self._run.pk))
             elif service == "identity":
                 self._clients[key] = IdentityClient(self._run, aws_account)
             elif service in AWS_SERVICES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 WORK = "onboarding.jobs.work"
 IDENTITY_WORK = "onboarding.jobs.identity"
+READ_INSTANCES = "onboarding.services.instances_import.import_account"
 DEFAULT_QUEUE = "default"
 # Long work has a queue of its own, or steps would wait behind it.
 IDENTITY_QUEUE = "identity"
@@ -23,6 +25,19 @@ LONGEST_SECONDS = 7 * 86_400
 def put(step_ids: Iterable[int]) -> bool:
     """Enqueue a job for each step; False if Redis could not be reached (the clock will try again)."""
     return _enqueue(DEFAULT_QUEUE, WORK, step_ids)
+
+
+def oldest() -> datetime | None:
+    """When the oldest job that still lies on the queue was put there; None if there is none, or no answer."""
+    try:
+        waiting = django_rq.get_queue(DEFAULT_QUEUE).get_jobs(0, 1)
+    except RedisError as error:
+        log.warning("queue out of reach", error=type(error).__name__)
+        return None
+    if not waiting or waiting[0].enqueued_at is None:
+        return None
+    moment: datetime = waiting[0].enqueued_at
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def put_job(function: str, row: int) -> bool:

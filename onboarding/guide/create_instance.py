@@ -187,6 +187,16 @@ class Partners(Question):
         return cleaned
 
 
+CREATED = Until(
+    path="instance.creationStatus",
+    # SUCCEEDED is the old name of COMPLETED.
+    done=("COMPLETED", "SUCCEEDED"),
+    failed={"FAILED": "AMC could not create the instance."},
+    give_up=3 * 86_400,
+    usually="about 30 minutes",
+)
+
+
 class CreateInstance(GuideStep):
     """Guide 4: creates the instance, and with it the collaboration in AWS Clean Rooms."""
 
@@ -199,6 +209,7 @@ class CreateInstance(GuideStep):
     usually = "about 30 minutes, up to a day"
     undo = "The instance can be deleted later, with all that is in it. Its partners can't be changed."
     questions = (InstanceName, AdvertiserName, PrimaryAccount, Parties, Partners)
+    listed = ("creationStatus", CREATED)
 
     def act(self, situation: Situation) -> str:
         return f"Create instance “{situation.answer(self.key, 'name', 'name', situation.instance.name)}”"
@@ -251,14 +262,7 @@ class CreateInstance(GuideStep):
                 operation="getInstance",
                 params={"instanceId": made},
                 effect="wait",
-                until=Until(
-                    path="instance.creationStatus",
-                    # SUCCEEDED is the old name of COMPLETED.
-                    done=("COMPLETED", "SUCCEEDED"),
-                    failed={"FAILED": "AMC could not create the instance."},
-                    give_up=3 * 86_400,
-                    usually="about 30 minutes",
-                ),
+                until=CREATED,
             ),
         ]
 

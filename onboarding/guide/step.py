@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from onboarding.guide.differences import Comparison, Sheet
-from onboarding.guide.plan import MISSING, Call, Ref, dig
+from onboarding.guide.plan import MISSING, Call, Ref, Until, dig
 from onboarding.models import AmcAccount, IdentityJob, Instance, Person, Run
 
 
@@ -124,6 +124,9 @@ class GuideStep:
     # Whether its questions can be answered before the steps before it are done, as a file may.
     early: ClassVar[bool] = True
     questions: ClassVar[tuple[type[Question], ...]] = ()
+    # Where what its one call that waits looks at stands in each item of `listInstances`, and that call's `until`: then
+    # one list can answer for many runs. None where it stands in no list.
+    listed: ClassVar[tuple[str, Until] | None] = None
 
     def asked(self, situation: Situation) -> list[type[Question]]:
         """The questions that apply, in order, given the answers so far."""

@@ -62,6 +62,8 @@ class AmcAccount(models.Model):
     connection = models.ForeignKey(AmcConnection, on_delete=models.PROTECT, related_name="accounts")
     added_at = models.DateTimeField(auto_now_add=True)
     instances_read_at = models.DateTimeField(null=True)
+    # When they were last to be read: whoever moves this forward has it done.
+    instances_asked_at = models.DateTimeField(null=True)
 
     objects: ClassVar[AccountQuerySet] = AccountQuerySet.as_manager()  # type: ignore[assignment]
 

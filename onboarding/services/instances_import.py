@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,26 +15,19 @@ from django.utils.dateparse import parse_datetime
 
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.failures import Reconnect, RemoteFailure
-from onboarding.engine import queue
+from onboarding.engine import queue, shared_looks
 from onboarding.models import AmcAccount, AmcConnection, Instance, InstanceStatus, locked
 from onboarding.services.connections import tell_broken
 
 log = structlog.get_logger(__name__)
-PAGE = 100
 BATCH = 500
-# What AMC decides; a run's own columns (status, owner, steps, members) are never written here.
 FACTS = (
-    "name",
-    "kind",
-    "creation_status",
-    "aws_account_id",
-    "advertiser_name",
-    "data_upload_aws_account_id",
-    "api_endpoint",
-    "created_in_amc_at",
-    "collaboration_id",
-    "collaboration_name",
+    *("account", "instance_id", "name", "kind", "creation_status", "aws_account_id", "advertiser_name", "gone_at"),
+    *("data_upload_aws_account_id", "api_endpoint", "created_in_amc_at", "collaboration_id", "collaboration_name"),
 )
+# How old the list of an account's instances may become, and how long a reading that fails is left alone.
+READ_EVERY = timedelta(hours=1)
+READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,8 @@ def import_instances(account: AmcAccount, now: datetime | None = None) -> Import
     """Read every page of the account's instances and write what differs, all or nothing.
 
     Instances are matched by their AMC id. One that AMC no longer lists keeps its row, marked as gone; not while a run
-    is under way on it. One that AMC lists while a run is just making it is left to the run.
+    is under way on it. One that AMC lists while a run is just making it is left to the run. Steps that wait for what
+    the list tells go on.
     Raises Later, Fix or Reconnect, and has then changed nothing.
     """
     now = now or timezone.now()
@@ -64,24 +58,26 @@ def import_instances(account: AmcAccount, now: datetime | None = None) -> Import
     known = set(account.instances.exclude(instance_id="").values_list("instance_id", flat=True))
     listed = {
         str(entry["instanceId"]): entry
-        for entry in AmcClient.of(account).pages("listInstances", {"limit": PAGE}, "instances")
+        for entry in AmcClient.of(account).pages("listInstances", {"limit": shared_looks.PAGE}, "instances")
         if entry.get("instanceId")
     }
     with transaction.atomic():
         # One import of an account at a time writes; the order of two listings does not matter.
         locked(AmcAccount).get(pk=account.pk)
-        rows = {row.instance_id: row for row in account.instances.exclude(instance_id="")}
+        rows = {row.instance_id: row for row in account.instances.exclude(instance_id="").only(*FACTS)}
         being_made = set(
             account.instances.filter(instance_id="")
             .exclude(status=InstanceStatus.CANCELLED)
             .values_list("name", flat=True)
         )
-        changed, added, left = [], [], 0
+        changed, added, left = 0, [], 0
+        changes: dict[tuple[tuple[str, Any], ...], list[Instance]] = {}
         for instance_id, entry in listed.items():
             row = rows.get(instance_id)
             if row is not None:
-                if _take_over(row, entry):
-                    changed.append(row)
+                if change := _take_over(row, entry):
+                    changed += 1
+                    changes.setdefault(change, []).append(row)
             elif str(entry.get("instanceName") or "") in being_made:
                 left += 1
             else:
@@ -95,7 +91,7 @@ def import_instances(account: AmcAccount, now: datetime | None = None) -> Import
                 )
                 _take_over(row, entry)
                 added.append(row)
-        Instance.objects.bulk_update(changed, FACTS, batch_size=BATCH)
+        _write(changes)
         Instance.objects.bulk_create(added, batch_size=BATCH, ignore_conflicts=True)
         returned = sum(row.gone_at is not None for key, row in rows.items() if key in listed)
         for chunk in _chunks([row.pk for key, row in rows.items() if key in listed]):
@@ -106,7 +102,8 @@ def import_instances(account: AmcAccount, now: datetime | None = None) -> Import
             missing = Instance.objects.filter(pk__in=chunk, gone_at=None).exclude(pk__in=under_way)
             gone += missing.update(gone_at=now)
         AmcAccount.objects.filter(pk=account.pk).update(instances_read_at=now)
-    return ImportResult(len(listed), len(added), len(changed), gone, returned, left)
+    shared_looks.seen(account, listed, now=now)
+    return ImportResult(len(listed), len(added), changed, gone, returned, left)
 
 
 def import_account(account_id: int) -> None:
@@ -124,14 +121,28 @@ def import_account(account_id: int) -> None:
 
 def put_import(account_id: int) -> bool:
     """Have a worker import the instances of an account; False if the queue does not answer."""
-    return queue.put_job("onboarding.services.instances_import.import_account", account_id)
+    return queue.put_job(queue.READ_INSTANCES, account_id)
 
 
-def accounts_to_read(now: datetime, every: timedelta) -> list[int]:
-    """The ids of the accounts whose instances were last read longer ago than `every`, and can be read now."""
-    due = Q(instances_read_at=None) | Q(instances_read_at__lte=now - every)
+def put_due_imports(*, now: datetime) -> int:
+    """Have those accounts read that were not read for an hour and can be read now; returns how many."""
+    due = Q(instances_read_at=None) | Q(instances_read_at__lte=now - READ_EVERY)
     accounts = AmcAccount.objects.filter(due, connection__state=AmcConnection.State.WORKING)
-    return list(accounts.order_by("instances_read_at").values_list("pk", flat=True))
+    ids = accounts.order_by("instances_read_at").values_list("pk", flat=True)
+    return sum(shared_looks.ask(pk, now - READ_AGAIN_AFTER, now=now) and put_import(pk) for pk in ids)
+
+
+def _write(changes: Mapping[tuple[tuple[str, Any], ...], list[Instance]]) -> None:
+    """Write columns with their new values into rows: at once into those that change alike, as they do in creation."""
+    single: dict[tuple[str, ...], list[Instance]] = {}
+    for change, rows in changes.items():
+        if len(rows) == 1:
+            single.setdefault(tuple(name for name, _ in change), []).extend(rows)
+            continue
+        for chunk in _chunks([row.pk for row in rows]):
+            Instance.objects.filter(pk__in=chunk).update(**dict(change))
+    for names, rows in single.items():
+        Instance.objects.bulk_update(rows, names, batch_size=BATCH)
 
 
 def _chunks(pks: list[int]) -> Iterator[list[int]]:
@@ -139,11 +150,12 @@ def _chunks(pks: list[int]) -> Iterator[list[int]]:
         yield pks[start : start + BATCH]
 
 
-def _take_over(row: Instance, entry: dict[str, Any]) -> bool:
-    """Write what AMC says into the row (not saved); whether anything differs.
+def _take_over(row: Instance, entry: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Write what AMC says into the row (not saved); the columns that differ, with their new values.
 
     A list need not repeat everything: what is missing in it, such as the collaboration, stays as it is.
     """
+    # What AMC decides; a run's own columns (status, owner, steps, members) are never written here.
     collaboration = entry.get("acrCollaboration")
     collaboration = collaboration if isinstance(collaboration, dict) else None
     said = {
@@ -158,8 +170,8 @@ def _take_over(row: Instance, entry: dict[str, Any]) -> bool:
         "collaboration_id": _text(collaboration or {}, "id", 64) or row.collaboration_id,
         "collaboration_name": _text(collaboration or {}, "name", 200) or row.collaboration_name,
     }
-    differs = any(getattr(row, name) != value for name, value in said.items())
-    for name, value in said.items():
+    differs = tuple((name, value) for name, value in said.items() if getattr(row, name) != value)
+    for name, value in differs:
         setattr(row, name, value)
     return differs
 

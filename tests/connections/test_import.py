@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.failures import Later, Reconnect
+from onboarding.engine import queue
 from onboarding.models import AmcAccount, Instance, InstanceStatus, Run
-from onboarding.services.instances_import import accounts_to_read, import_account, import_instances
+from onboarding.services.instances_import import import_account, import_instances, put_due_imports
 from simulator import people
 from tests.simulated import connect, somebody
 
@@ -154,15 +155,21 @@ def test_accounts_are_kept_apart(amazon, connected):
     assert connected.instances.count() == 1 and harbour.instances.count() == 4
 
 
-def test_the_clock_finds_the_accounts_that_are_due(amazon, connected):
-    now, every = timezone.now(), timedelta(minutes=15)
-    assert accounts_to_read(now, every) == [connected.pk]
+def test_the_clock_finds_the_accounts_that_are_due(amazon, connected, monkeypatch):
+    put: list[int] = []
+    monkeypatch.setattr(queue, "put_job", lambda function, row: put.append(row) or True)
+    now = timezone.now()
+    assert put_due_imports(now=now) == 1 and put == [connected.pk]
+    # Asked for already, by whichever clock: again only after a while without success.
+    assert put_due_imports(now=now + timedelta(minutes=14)) == 0
+    assert put_due_imports(now=now + timedelta(minutes=15)) == 1
+    now += timedelta(minutes=15)
     import_instances(connected, now)
-    assert accounts_to_read(now + timedelta(minutes=14), every) == []
-    assert accounts_to_read(now + timedelta(minutes=15), every) == [connected.pk]
+    assert put_due_imports(now=now + timedelta(minutes=59)) == 0
+    assert put_due_imports(now=now + timedelta(minutes=60)) == 1
     connected.connection.state = "broken"
     connected.connection.save()
-    assert accounts_to_read(now + timedelta(minutes=15), every) == []
+    assert put_due_imports(now=now + timedelta(minutes=120)) == 0
 
 
 def test_odd_entries_do_not_stop_an_import(connected, monkeypatch):

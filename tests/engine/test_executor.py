@@ -384,3 +384,20 @@ def test_two_clicks_make_one_request(onboarding):
     with pytest.raises(Refused):
         onboarding.submit("create-instance")
     assert onboarding.step("create-instance").requests.count() == 1
+
+
+def test_whoever_waits_for_a_turn_has_not_failed(onboarding, amazon):
+    onboarding.approve(onboarding.until_asked())
+    amazon.before["listInstances"] = [
+        Later("Not our turn yet", retry_after=1.5, held=True),
+        Later("Not our turn yet", retry_after=0.5, held=True),
+    ]
+    step = onboarding.work("create-instance")
+    assert (step.state, step.waiting_for, step.attempts, step.troubled_since) == ("waiting", "retry", 0, None)
+    assert (step.next_attempt_at - step.since).total_seconds() == 1.5
+    onboarding.clock.skip(1.6)
+    step = onboarding.work("create-instance")
+    assert (step.next_attempt_at - step.since).total_seconds() == 0.5
+    assert step.log.filter(text="Not our turn yet").count() == 1
+    onboarding.clock.skip(0.6)
+    assert onboarding.work("create-instance").state == "done"

@@ -190,9 +190,23 @@ def test_the_clock_and_the_pace(clean):
     assert clean.post("/_simulator/pace", json={"nothing": 9}).status_code == 400
     assert clean.post("/_simulator/pace", json={"preset": "warp"}).status_code == 400
     assert clean.post("/_simulator/pace", json={"preset": "fast"}).json()["job_started"] == 0
-    for wrong in ({"page_size": 0}, {"customer_pays": 1}, {"role_delay": -1}, {"colour": "red"}):
+    for wrong in ({"page_size": 0}, {"customer_pays": 1}, {"role_delay": -1}, {"amc_rate": -1}, {"colour": "red"}):
         assert clean.post("/_simulator/settings", json=wrong).status_code == 400
     assert clean.get("/_simulator/settings").json()["page_size"] == 100
+
+
+def test_an_account_may_make_so_many_calls_a_second(clean):
+    assert clean.post("/_simulator/settings", json={"amc_rate": 0.001}).json()["amc_rate"] == 0.001
+    try:
+        sent = headers(clean)
+        answers = [clean.get("/amc/instances", headers=sent) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        assert 1 <= int(answers[1].headers["Retry-After"]) <= 1000
+        # What names no account, and what is not AMC, has no limit here.
+        assert clean.get("/_simulator/health").status_code == 200
+    finally:
+        clean.post("/_simulator/settings", json={"amc_rate": 0})
+    assert clean.get("/amc/instances", headers=sent).status_code == 200
 
 
 def test_reset_brings_back_the_demo_world(clean):

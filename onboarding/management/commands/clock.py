@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from datetime import date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from onboarding.services import retention
 from onboarding.services.audit_checks import put_lost_checks
 from onboarding.services.aws_connections import put_due_checks
 from onboarding.services.drift import put_due_comparisons
-from onboarding.services.instances_import import accounts_to_read, put_import
+from onboarding.services.instances_import import put_due_imports
 from onboarding.services.mapping_looks import put_due_looks
 from onboarding.services.requests import expire_due
 from onboarding.services.tokens import forget_answers
@@ -27,9 +27,6 @@ from onboarding.services.uploads import put_expired
 
 log = structlog.get_logger(__name__)
 SELDOM = 60.0
-# How old the list of an account's instances may become, and how long a reading that fails is left alone.
-INSTANCES_EVERY = timedelta(hours=1)
-READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
 class Command(BaseCommand):
@@ -37,7 +34,6 @@ class Command(BaseCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._asked: dict[int, datetime] = {}
         self._swept: date | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -65,7 +61,7 @@ class Command(BaseCommand):
                     put_lost_checks(now=timezone.now())
                     forget_answers(now=timezone.now())
                     tidy_queue()
-                    self._read_instances()
+                    put_due_imports(now=timezone.now())
                     self._sweep()
             except (DatabaseError, InterfaceError) as error:
                 # The database is restarting; nothing is lost while it does.
@@ -86,11 +82,3 @@ class Command(BaseCommand):
             )
         if all(count < retention.MOST for count in gone.values()):
             self._swept = now.date()
-
-    def _read_instances(self) -> None:
-        """Have the instances of every account read that was not read for an hour: by lists, not one by one."""
-        now = timezone.now()
-        for account_id in accounts_to_read(now, INSTANCES_EVERY):
-            asked = self._asked.get(account_id)
-            if (asked is None or now - asked >= READ_AGAIN_AFTER) and put_import(account_id):
-                self._asked[account_id] = now

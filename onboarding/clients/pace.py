@@ -1,0 +1,112 @@
+"""How fast the portal calls AMC for one account once Amazon has asked for a pause: for all its processes together.
+
+Until then nothing is held back. After a 429 nobody calls before `Retry-After` is over; then one run after the other has its
+turn, at half the pace at which Amazon said no, a little faster every minute, but for an hour never as fast as that. Kept
+in Redis by its own clock; losing it loses nothing but the pace.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any
+
+import redis
+import structlog
+from django.conf import settings
+
+log = structlog.get_logger(__name__)
+ANSWER_WITHIN = 0.25
+LEAVE_ALONE = 30.0
+# What a 429 without `Retry-After` means.
+USUAL_PAUSE = 1.0
+_silent_until = 0.0
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local function get(name) return tonumber(redis.call('HGET', KEYS[1], name) or '0') end
+local function set(...) redis.call('HSET', KEYS[1], ...) end
+"""
+# Seconds to wait for one's turn; 0 if it is now. Whoever is told to wait has a place of their own (`turn:`), and whoever
+# is in the middle of their turn (`going on`) is only counted.
+_TURN = (
+    _NOW
+    + """
+local interval, mine = get('interval'), 'turn:' .. ARGV[1]
+if interval == 0 then
+  if now - get('from') > 5 then set('from', now, 'count', 0) end
+  redis.call('HINCRBY', KEYS[1], 'count', 1)
+  redis.call('EXPIRE', KEYS[1], 60)
+  return '0'
+end
+if now - get('faster') > 60 then
+  interval = math.max(interval * 0.9, get('least'))
+  set('interval', interval, 'faster', now)
+end
+local held = get('held')
+if ARGV[2] == '1' and held <= now then
+  set('next', math.max(get('next'), now) + interval)
+  return '0'
+end
+local place = redis.call('HGET', KEYS[1], mine)
+if place then
+  if tonumber(place) <= now then redis.call('HDEL', KEYS[1], mine) return '0' end
+  return tostring(tonumber(place) - now)
+end
+local following = math.max(get('next'), now, held)
+set('next', following + interval)
+if following <= now then return '0' end
+set(mine, following)
+return tostring(following - now)
+"""
+)
+# After a 429: nobody before the pause is over. Several of one moment are one.
+_SLOWER = (
+    _NOW
+    + """
+local held, interval = get('held'), get('interval')
+local until_ = now + tonumber(ARGV[1])
+if held < now then
+  for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(name, 1, 5) == 'turn:' then redis.call('HDEL', KEYS[1], name) end
+  end
+  if interval == 0 then interval = math.max(now - get('from'), 1) / math.max(get('count'), 1) end
+  set('least', interval * 1.25, 'interval', math.min(interval * 2, 60), 'next', until_, 'faster', until_)
+end
+if held < until_ then set('held', until_) end
+redis.call('EXPIRE', KEYS[1], 3600)
+return '0'
+"""
+)
+
+
+@lru_cache(maxsize=2)
+def _redis(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN)
+
+
+def turn(account: str, who: str, *, going_on: bool = False) -> float:
+    """Seconds until `who` may call for this AMC account; 0 for now, which takes the turn.
+
+    `going_on`: it is not the first call of a turn, such as the next page of a list.
+    """
+    return float(_run(_TURN, account, who, int(going_on)) or 0)
+
+
+def slower(account: str, retry_after: float | None) -> None:
+    """Amazon has asked for a pause."""
+    _run(_SLOWER, account, retry_after or USUAL_PAUSE)
+
+
+def _run(script: str, account: str, *values: Any) -> Any:
+    global _silent_until
+    if time.monotonic() < _silent_until:
+        return None
+    try:
+        return _redis(settings.REDIS_URL).eval(script, 1, f"portal:pace:{account}", *values)
+    except redis.RedisError as error:
+        # Amazon's own limit holds without it.
+        _silent_until = time.monotonic() + LEAVE_ALONE
+        log.warning("no common pace", error=type(error).__name__)
+        return None
