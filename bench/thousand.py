@@ -72,7 +72,7 @@ def _measure(stack: Stack, exchanges: Path) -> dict[str, Any]:
         parts[part] = found = _figures(account, calls, count, wall, cpu)
         print(
             f"thousand: {part}: {found['done']:,} of {count:,} onboardings ended in {wall:.0f} s, "
-            f"{found['steps_a_second']:.1f} steps a second, {found['cpu_ms_a_step']:.0f} ms of the workers' processor each"
+            f"{found['steps_a_second']:.1f} steps a second, {found['cpu_ms_a_step']:.0f} ms of processor each"
         )
         print(
             f"thousand:   {found['calls']:.1f} calls an onboarding, at least {found['least']} "
@@ -211,7 +211,7 @@ def _figures(account: Any, calls: list[dict[str, Any]], count: int, wall: float,
     for run, at in steps.values_list("run", "finished_at"):
         ends.setdefault(run, []).append(at)
     began = dict(Run.objects.filter(account=account).values_list("pk", "started_at"))
-    took = [(max(ats) - began[run]).total_seconds() for run, ats in ends.items() if len(ats) == len(STEPS)]
+    took = sorted((max(ats) - began[run]).total_seconds() for run, ats in ends.items() if len(ats) == len(STEPS))
     refusals = [one for one in calls if one["status"] == 429]
     early, pause_until, known_at = 0, None, None
     for one in calls:
@@ -235,6 +235,8 @@ def _figures(account: Any, calls: list[dict[str, Any]], count: int, wall: float,
         "operations": dict(operations.most_common()),
         "median_s": statistics.median(took) if took else 0.0,
         "worst_s": max(took, default=0.0),
+        # After how many seconds so many twentieths of the onboardings had ended.
+        "ended_s": [round(took[max(0, len(took) * part // 20 - 1)], 1) for part in range(1, 21)] if took else [],
         "refused": len(refusals),
         "early": early,
         "rate_after": len(after) / max((after[-1] - after[0]).total_seconds(), 1) if after else 0.0,

@@ -8,7 +8,6 @@ than its share, asks more than its ceiling, or a worker has grown beyond its mem
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.bare import redis
+from bench.bare import redis, report
 from scripts.stack import ROOT, free_port
 from tests.postgres import postgres
 
@@ -135,7 +134,6 @@ def _queries(address: str, cookie: str) -> int:
 
 def main() -> int:
     """Print the figures; 1 if a page, a count or the memory is beyond its limit."""
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory(prefix="bench-") as name, postgres() as database, redis(name) as queue:
         os.environ.update(
             DJANGO_SETTINGS_MODULE="bench.at_size.settings", DATABASE_URL=database, REDIS_URL=queue, LOG_LEVEL="ERROR"
@@ -144,8 +142,7 @@ def main() -> int:
 
         django.setup()
         figures = _run()
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    report("at_size", figures)
     return 1 if figures["failed"] else 0
 
 
@@ -199,7 +196,7 @@ def _run() -> dict[str, object]:
         memory = _memory(parent)
     print(f"at size: workers have {', '.join(f'{one:.0f}' for one in memory)} MB, at most {MOST_WORKER_MB}")
     failed += [f"memory {one:.0f} MB" for one in memory if one > MOST_WORKER_MB]
-    return {"rows": filled.rows, "pages": found, "worker_mb": memory, "failed": failed}
+    return {"rows": filled.rows, "pages": found, "worker_mb": [round(one) for one in memory], "failed": failed}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast the portal calls AMC for one account once Amazon has asked for a pause: for all its processes together.
 
-Until then nothing is held back. After a 429 nobody calls before `Retry-After` is over; then one run after the other has its
-turn, at half the pace at which Amazon said no, a little faster every minute, but for an hour never as fast as that. Kept
-in Redis by its own clock; losing it loses nothing but the pace.
+Until then nothing is held back. After a 429 nobody calls before `Retry-After` is over; then one run after the other has
+its turn, at half the pace at which Amazon said no, a little faster every minute, but for an hour never as fast as that.
+Kept in Redis by its own clock; losing it loses nothing but the pace.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ local now = time[1] + time[2] / 1000000
 local function get(name) return tonumber(redis.call('HGET', KEYS[1], name) or '0') end
 local function set(...) redis.call('HSET', KEYS[1], ...) end
 """
-# Seconds to wait for one's turn; 0 if it is now. Whoever is told to wait has a place of their own (`turn:`), and whoever
-# is in the middle of their turn (`going on`) is only counted.
+# Seconds to wait for one's turn; 0 if it is now. Whoever is told to wait has a place of their own (`turn:`); whoever is
+# in the middle of their turn (`going on`) is only counted.
 _TURN = (
     _NOW
     + """

