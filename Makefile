@@ -55,7 +55,7 @@ audit: install ## Whether a locked package has a known vulnerability (asks a ser
 format: install ## Bring the code into its style
 	@$(PY) -m ruff check --quiet --fix . ; $(PY) -m ruff format --quiet .
 
-bench: assets ## The engine, the instance list, the local Amazon and identity files against bare ones
+bench: assets ## Speed, memory and calls to Amazon against what is bare or least; BENCH_OUT=folder keeps the figures
 	@$(PY) -m bench
 
 chaos: assets ## The whole crash matrix, then seeded random failures (SEEDS=1000 SEED_FROM=1)

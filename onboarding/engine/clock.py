@@ -18,7 +18,7 @@ from rq.registry import clean_registries
 from onboarding.engine import deliveries, identity_jobs, queue, shared_looks, shipping
 from onboarding.engine.leases import due
 from onboarding.engine.pauses import not_paused
-from onboarding.models import Step
+from onboarding.models import Step, StepState
 
 log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 1000
@@ -51,9 +51,13 @@ def tick(*, now: datetime) -> Tick:
 
 
 def _not_on_the_queue(now: datetime) -> Q:
-    """What was never put there, or must have been lost: it is long ago, and what was put there later is at its turn."""
-    oldest, again = queue.oldest(), timedelta(seconds=settings.PUT_AGAIN_SECONDS)
-    return Q(enqueued_until=None) | Q(enqueued_until__lt=min(now, oldest + again) if oldest else now)
+    """What was never put there, or has been lost: what was put there later is at its turn."""
+    oldest = queue.oldest()
+    if oldest is None:
+        return Q(enqueued_until=None) | Q(enqueued_until__lt=now)
+    # Whatever moves a step to “queued” puts it there.
+    put_by_move = Q(state=StepState.QUEUED, since__gte=oldest)
+    return (Q(enqueued_until=None) & ~put_by_move) | Q(enqueued_until__lt=min(now, oldest))
 
 
 def tidy_queue() -> None:

@@ -1,9 +1,11 @@
 """One step carried out: what is made once, what is adopted, what waits, what stops."""
 
+from datetime import timedelta
+
 import pytest
 
 from onboarding.clients.failures import Fix, Later, Reconnect
-from onboarding.engine import executor, resume
+from onboarding.engine import executor, queue, resume
 from onboarding.engine.clock import tick
 from onboarding.models import AuditEntry, CallRecord, Instance, LogLine, Notice, Role, Step
 from onboarding.services import requests, runs
@@ -268,6 +270,27 @@ def test_the_clock_puts_what_is_due_on_the_queue_and_not_twice(onboarding, amazo
     assert tick(now=onboarding.clock()).enqueued == 0
 
 
+def test_the_clock_leaves_alone_what_still_lies_on_a_long_queue(onboarding, amazon, queued, monkeypatch):
+    onboarding.confirm()
+    step = onboarding.step("amc-access")
+    queued.clear()
+    oldest = step.since - timedelta(seconds=30)
+    monkeypatch.setattr(queue, "oldest", lambda: oldest)
+    # It was put there when it became queued, and what is older is not at its turn yet.
+    assert tick(now=onboarding.clock()).enqueued == 0
+    # What was put there after it is at its turn: it has been lost.
+    oldest = step.since + timedelta(seconds=1)
+    onboarding.clock.skip(2)
+    assert tick(now=onboarding.clock()).enqueued == 1
+    put_until = onboarding.step("amc-access").enqueued_until
+    onboarding.clock.skip(60)
+    oldest = put_until - timedelta(seconds=1)
+    assert tick(now=onboarding.clock()).enqueued == 0
+    oldest = put_until + timedelta(seconds=1)
+    assert tick(now=onboarding.clock()).enqueued == 1
+    assert queued == [step.pk] * 2
+
+
 def test_the_clock_finds_a_row_whose_worker_vanished(onboarding, amazon, queued, settings):
     onboarding.confirm()
     step = onboarding.step("amc-access")
@@ -280,8 +303,6 @@ def test_the_clock_finds_a_row_whose_worker_vanished(onboarding, amazon, queued,
 
 
 def test_an_empty_queue_out_of_reach_loses_nothing(onboarding, amazon, monkeypatch):
-    from onboarding.engine import queue
-
     monkeypatch.setattr(queue, "put", lambda ids: False)
     onboarding.confirm()
     assert tick(now=onboarding.clock()).enqueued == 1
