@@ -61,7 +61,8 @@ set(mine, following)
 return tostring(following - now)
 """
 )
-# After a 429: nobody before the pause is over. Several of one moment are one.
+# After a 429: nobody before the pause is over. Several of one moment are one. From a few calls no pace can be told:
+# then it begins with two turns a second.
 _SLOWER = (
     _NOW
     + """
@@ -71,7 +72,7 @@ if held < now then
   for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
     if string.sub(name, 1, 5) == 'turn:' then redis.call('HDEL', KEYS[1], name) end
   end
-  if interval == 0 then interval = math.max(now - get('from'), 1) / math.max(get('count'), 1) end
+  if interval == 0 then interval = math.min(math.max(now - get('from'), 1) / math.max(get('count'), 1), 0.25) end
   set('least', interval * 1.25, 'interval', math.min(interval * 2, 60), 'next', until_, 'faster', until_)
 end
 if held < until_ then set('held', until_) end

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
 
 from onboarding.forms.instances import LongSelect
 from onboarding.guide.procedure import PROCEDURE_TITLES
-from onboarding.models import AmcAccount, Person, StepState
+from onboarding.models import AmcAccount, StepState
 from onboarding.selectors.run_list import STATES, TITLES
 
 
@@ -32,9 +32,9 @@ class FindRuns(forms.Form):
     account = forms.ChoiceField(label="AMC account", required=False, widget=LongSelect)
     owner = forms.ChoiceField(label="Owner", required=False, widget=LongSelect)
 
-    def __init__(self, *args: Any, accounts: Sequence[AmcAccount], owners: Iterable[Person], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, accounts: Sequence[AmcAccount], owners: Mapping[int, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._choose("owner", [("", "Anybody"), *((str(person.pk), str(person)) for person in owners)])
+        self._choose("owner", [("", "Anybody"), *((str(pk), name) for pk, name in owners.items())])
         if len(accounts) > 1:
             self._choose("account", [("", "All accounts"), *((str(one.pk), one.name) for one in accounts)])
         else:

@@ -11,7 +11,7 @@ from onboarding.models.locks import locked
 from onboarding.models.mapping import IdNamespace, MappingJob, MappingTable, NamespaceTable
 from onboarding.models.notice import Channel, Delivery, Notice, Pace, Topic
 from onboarding.models.pause import Pause
-from onboarding.models.person import Person, Role, RoleName, RoleRequest
+from onboarding.models.person import Person, Role, RoleName, RoleRequest, person_name
 from onboarding.models.request import Decision, Request, RequestComment, RequestState, waits_for
 from onboarding.models.run import CallRecord, LogLine, Run, Step, StepFailure, StepState
 from onboarding.models.token import ApiToken, KeptAnswer
@@ -68,5 +68,6 @@ __all__ = [
     "Topic",
     "UserInvitation",
     "locked",
+    "person_name",
     "waits_for",
 ]

@@ -30,6 +30,11 @@ class PersonManager(BaseUserManager["Person"]):
         return person
 
 
+def person_name(name: str, email: str) -> str:
+    """How a person is called everywhere."""
+    return name or email or "Somebody"
+
+
 class Person(AbstractBaseUser):
     """Somebody who signs in with Amazon. A superuser holds every role on every account."""
 
@@ -49,7 +54,7 @@ class Person(AbstractBaseUser):
         indexes = [models.Index(Lower("email"), name="person_email")]
 
     def __str__(self) -> str:
-        return self.name or self.email or "Somebody"
+        return person_name(self.name, self.email)
 
     def get_full_name(self) -> str:
         return str(self)

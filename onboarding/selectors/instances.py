@@ -11,7 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 
-from onboarding.models import Instance, InstanceStatus, Person
+from onboarding.models import Instance, InstanceStatus, Person, person_name
 
 PAGE_SIZE = 50
 _S = InstanceStatus
@@ -159,7 +159,8 @@ def _ordered(rows: QuerySet[Instance], sort: str) -> QuerySet[Instance]:
     return rows.order_by(order.asc(nulls_last=last), "pk")
 
 
-def owners(accounts: Collection[int]) -> list[Person]:
-    """Who owns at least one instance of these accounts, by name."""
+def owners(accounts: Collection[int]) -> dict[int, str]:
+    """Who owns at least one instance of these accounts, by name: how they are called, by key."""
     theirs = Instance.objects.filter(owner=OuterRef("pk"), account__in=accounts)
-    return list(Person.objects.filter(Exists(theirs)).order_by(Lower("name")).only("name", "email"))
+    rows = Person.objects.filter(Exists(theirs)).order_by(Lower("name")).values_list("pk", "name", "email")
+    return {pk: person_name(name, email) for pk, name, email in rows}

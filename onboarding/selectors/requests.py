@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 
 from onboarding.engine.notices import people_with
 from onboarding.guide.render import differences
-from onboarding.models import Decision, Person, Request, RequestComment, RequestState, waits_for
+from onboarding.models import Decision, Person, Request, RequestComment, RequestState, person_name, waits_for
 from onboarding.selectors.dashboard import AGES, asked
 
 PAGE_SIZE = 50
@@ -39,7 +39,7 @@ class RequestRow:
     @property
     def asked_by(self) -> str:
         """Who asked, as people are named everywhere."""
-        return str(Person(name=self.asked_by_name, email=self.asked_by_email))
+        return person_name(self.asked_by_name, self.asked_by_email)
 
 
 @dataclass(frozen=True)

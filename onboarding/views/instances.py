@@ -118,7 +118,7 @@ def instances(request: HttpRequest) -> HttpResponseBase:
         "page": found.page,
         "show_account": wide,
         "accounts": {account.pk: account.name for account in seen},
-        "owners": {owner.pk: str(owner) for owner in owners},
+        "owners": owners,
         "default_sort": selector.DEFAULT_ORDER,
         "searched": any((query.q, query.status, query.kind, query.owner, query.account)),
         "tabs": [
