@@ -54,7 +54,7 @@ def _gunicorn(port: int) -> Iterator[int]:
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "bench.at_size.site:application"]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
-            for _ in range(300):
+            for _ in range(1200):
                 try:
                     _get(http.client.HTTPConnection("127.0.0.1", port, timeout=5), "/healthz", "")
                     break

@@ -2,7 +2,7 @@
 
 Until then nothing is held back. After a 429 nobody calls before `Retry-After` is over; then one run after the other has
 its turn, at half the pace at which Amazon said no, a little faster every minute, but for an hour never as fast as that.
-Kept in Redis by its own clock; losing it loses nothing but the pace.
+Kept in Redis; losing it loses nothing but the pace.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ USUAL_PAUSE = 1.0
 _silent_until = 0.0
 
 _NOW = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
+local now = tonumber(ARGV[1])
 local function get(name) return tonumber(redis.call('HGET', KEYS[1], name) or '0') end
 local function set(...) redis.call('HSET', KEYS[1], ...) end
 """
@@ -33,7 +32,7 @@ local function set(...) redis.call('HSET', KEYS[1], ...) end
 _TURN = (
     _NOW
     + """
-local interval, mine = get('interval'), 'turn:' .. ARGV[1]
+local interval, mine = get('interval'), 'turn:' .. ARGV[2]
 if interval == 0 then
   if now - get('from') > 5 then set('from', now, 'count', 0) end
   redis.call('HINCRBY', KEYS[1], 'count', 1)
@@ -45,7 +44,7 @@ if now - get('faster') > 60 then
   set('interval', interval, 'faster', now)
 end
 local held = get('held')
-if ARGV[2] == '1' and held <= now then
+if ARGV[3] == '1' and held <= now then
   set('next', math.max(get('next'), now) + interval)
   return '0'
 end
@@ -67,7 +66,7 @@ _SLOWER = (
     _NOW
     + """
 local held, interval = get('held'), get('interval')
-local until_ = now + tonumber(ARGV[1])
+local until_ = now + tonumber(ARGV[2])
 if held < now then
   for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
     if string.sub(name, 1, 5) == 'turn:' then redis.call('HDEL', KEYS[1], name) end
@@ -87,17 +86,21 @@ def _redis(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN)
 
 
-def turn(account: str, who: str, *, going_on: bool = False) -> float:
+def turn(account: str, who: str, *, going_on: bool = False, now: float | None = None) -> float:
     """Seconds until `who` may call for this AMC account; 0 for now, which takes the turn.
 
     `going_on`: it is not the first call of a turn, such as the next page of a list.
     """
-    return float(_run(_TURN, account, who, int(going_on)) or 0)
+    return float(_run(_TURN, account, _moment(now), who, int(going_on)) or 0)
 
 
-def slower(account: str, retry_after: float | None) -> None:
+def slower(account: str, retry_after: float | None, *, now: float | None = None) -> None:
     """Amazon has asked for a pause."""
-    _run(_SLOWER, account, retry_after or USUAL_PAUSE)
+    _run(_SLOWER, account, _moment(now), retry_after or USUAL_PAUSE)
+
+
+def _moment(now: float | None) -> str:
+    return repr(time.time() if now is None else now)
 
 
 def _run(script: str, account: str, *values: Any) -> Any:

