@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("bench.engine", "bench.instances", "bench.at_size", "bench.simulator", "bench.identity.run")
+MODULES = (
+    *("bench.engine", "bench.instances", "bench.at_size", "bench.clock", "bench.thousand"),
+    *("bench.simulator", "bench.identity.run"),
+)
 
 
 def main() -> int:
