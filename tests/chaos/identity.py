@@ -275,11 +275,11 @@ def main() -> int:
         os.environ.setdefault(name, value)
     lanes.load_django()
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-        lane = Lane(Path(name) / "lane")
+        lane = Lane(Path(name) / "lane", lanes.template(Path(name)))
         try:
             carry_out(lane, Path(name), preparing, lambda text: print(text, flush=True))
         except Failed as error:
-            print(f"FAILED  {error}\n{(Path(name) / 'lane' / 'log.txt').read_text(errors='replace')[-4000:]}")
+            print(f"FAILED  {error}\n{lane.said()}")
             return 1
         finally:
             lane.close()

@@ -12,8 +12,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import httpx
 import psutil
 import redis
 
-from scripts.stack import free_port, redis_ping, redis_server
+from scripts.stack import begin_database, free_port, redis_ping, redis_server
 from simulator.testing import start_simulator
 
 _FORK = multiprocessing.get_context("fork")
@@ -102,18 +103,18 @@ class Failed(AssertionError):
     """Something that must always hold did not."""
 
 
-def load_django() -> None:
+def load_django(**times: str) -> None:
     """Load Django once; nothing connects to anything yet. Times are short, so that a lost worker is soon missed."""
     short = {
         "CALL_TIMEOUT": "1.2",
         "LEASE_SECONDS": "2.4",
-        "CLOCK_SECONDS": "0.1",
+        "CLOCK_SECONDS": "0.2",
         "PUT_AGAIN_SECONDS": "1",
         "POLL_SCALE": "0.01",
         "RETRY_SCALE": "0.05",
         "LOG_LEVEL": "WARNING",
     }
-    for name, value in short.items():
+    for name, value in {**short, **times}.items():
         os.environ.setdefault(name, value)
     os.environ.update(
         DJANGO_SETTINGS_MODULE="tests.settings",
@@ -130,16 +131,35 @@ def load_django() -> None:
     import rq.worker  # noqa: F401
 
     import onboarding.engine.clock
+    import onboarding.engine.identity_jobs
     import onboarding.jobs
     import onboarding.services.drift
     import onboarding.services.from_file
     import onboarding.services.lifecycle
-    import onboarding.services.requests  # noqa: F401
+    import onboarding.services.requests
     import tests.aws_roles
     import tests.hanging  # noqa: F401
-    from onboarding.clients import aws
 
-    aws.warm_up()
+    # The matrix crashes one piece of work about as often as it is tried; on a busy machine a try may be lost besides.
+    onboarding.engine.identity_jobs.MOST_TRIES *= 4
+
+
+def template(folder: Path) -> Path:
+    """An empty portal's database, made once, and with it what a worker builds at its start, for those forked from here.
+
+    Nothing is connected afterwards: an open SQLite connection must not be carried across a fork.
+    """
+    from django.core.management import call_command
+    from django.db import connection
+
+    from onboarding.engine.worker import warm_up
+
+    database = folder / "template.sqlite3"
+    connection.settings_dict["NAME"] = str(database)
+    begin_database(database, partial(call_command, "migrate", verbosity=0))
+    # The last connection to close writes everything into the one file that is copied.
+    warm_up()
+    return database
 
 
 _FAILURES = "SELECT key, failure FROM onboarding_step WHERE state = 'failed'"
@@ -159,13 +179,13 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 class Lane:
     """Starts its servers once; `fresh()` gives an empty portal with one account and its people."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, empty: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.template, self.database = folder / "template.sqlite3", folder / "portal.sqlite3"
+        self.template, self.database = empty, folder / "portal.sqlite3"
         self.log = (folder / "log.txt").open("ab")
-        self.simulator = start_simulator(folder / "simulator", pace="fast")
-        self.http = httpx.Client(base_url=self.simulator.url, timeout=10)
+        self.simulator = start_simulator(pace="fast")
+        self.http = httpx.Client(base_url=self.simulator.url, timeout=60)
         self.port = free_port()
         command = [redis_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self.redis_process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -174,28 +194,36 @@ class Lane:
         self.upto = "joined"
         self.hung: Any = None
         self.processes: dict[str, multiprocessing.process.BaseProcess] = {}
-        self.act(_migrate, database=self.template)
+        self._reader: multiprocessing.process.BaseProcess | None = None
+        self._seen: list[tuple[Any, ...]] = []
+        self._look_at = 0.0
 
     def close(self) -> None:
         """Stop everything."""
         self.stop_all()
+        self._stop_reading()
         self.redis_process.terminate()
         self.redis_process.wait(5)
         self.http.close()
         self.simulator.stop()
         self.log.close()
 
+    def said(self) -> str:
+        """The last that the lane's processes wrote, for a failure."""
+        return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")[-4000:]
+
     # -- processes
 
-    def _enter(self, database: Path) -> None:
+    def _enter(self) -> None:
         """In a forked child: become part of this lane."""
         os.setsid()
         os.dup2(self.log.fileno(), 1)
         os.dup2(self.log.fileno(), 2)
         from django.conf import settings
-        from django.db import connections
+        from django.db import connection, connections
 
-        connections.settings["default"]["NAME"] = str(database)
+        # Threads that a process starts make connections of their own.
+        connection.settings_dict["NAME"] = connections.settings["default"]["NAME"] = str(self.database)
         settings.REDIS_URL = f"redis://127.0.0.1:{self.port}/0"
         for queue in settings.RQ_QUEUES.values():
             queue["URL"] = settings.REDIS_URL
@@ -209,7 +237,7 @@ class Lane:
         """Fork a worker or a clock."""
 
         def body() -> None:
-            self._enter(self.database)
+            self._enter()
             target()
 
         process = _FORK.Process(target=body, name=name, daemon=True)
@@ -231,24 +259,32 @@ class Lane:
         process.kill()
         process.join(5)
 
+    def carriers(self, name: str) -> list[psutil.Process]:
+        """The processes that carry out a worker's job: its children, or itself while it has none."""
+        try:
+            worker = psutil.Process(self.processes[name].pid)
+            return worker.children(recursive=True) or [worker]
+        except psutil.NoSuchProcess:
+            return []
+
     def stop_all(self) -> None:
         """Kill every process of the lane."""
         for name in list(self.processes):
             self.kill(name)
 
-    def act(self, function: Callable[..., Any], *args: Any, database: Path | None = None) -> Any:
+    def act(self, function: Callable[..., Any], *args: Any) -> Any:
         """Do something with the database in a forked child and return its result; its exception comes back as Failed.
 
         This process never opens the database itself: an open SQLite connection must not be carried across a fork.
         """
-        return self.begin(function, *args, database=database)()
+        return self.begin(function, *args)()
 
-    def begin(self, function: Callable[..., Any], *args: Any, database: Path | None = None) -> Callable[[], Any]:
+    def begin(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         """Like `act`, but at once returns a function that waits for the result: for two people at the same time."""
         receiver, sender = _FORK.Pipe(duplex=False)
 
         def body() -> None:
-            self._enter(database or self.database)
+            self._enter()
             try:
                 sender.send(("ok", function(*args)))
             except BaseException as error:
@@ -278,12 +314,14 @@ class Lane:
         """An empty portal, queue and Amazon; `upto`: how far the run goes, a key of `FILES`."""
         self.upto = upto
         self.stop_all()
+        self._stop_reading()
         self.redis.flushall()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.database}{suffix}").unlink(missing_ok=True)
         self.control("POST", "reset")
         self.control("POST", "pace", {"preset": "fast", **(pace or {})})
         shutil.copyfile(self.template, self.database)
+        self._start_reading()
         tokens = self.control("GET", "token?person=admin")
         self.act(_people, tokens["refresh_token"], upto == "partner")
 
@@ -293,7 +331,7 @@ class Lane:
         answer.raise_for_status()
         return answer.json()
 
-    def misbehave(self, operation: str, kind: str, nth: int = 1, times: int = 1, **values: Any) -> None:
+    def misbehave(self, operation: str, kind: str, nth: int = 1, times: int | None = 1, **values: Any) -> None:
         """Set a rule: the nth matching call from now on."""
         self.control(
             "POST",
@@ -317,12 +355,34 @@ class Lane:
             connection.close()
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Read the portal's database, without Django."""
-        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=20)
-        try:
-            return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
+        """Read the portal's database, without Django.
+
+        In a process that keeps it open: opening it for each of thousands of looks takes longer than they do.
+        """
+        self._asked.send(statement)
+        found: list[tuple[Any, ...]] = self._asked.recv()
+        return found
+
+    def _start_reading(self) -> None:
+        self._asked, asked = _FORK.Pipe()
+        self._reader = _FORK.Process(target=_read, args=(self.database, asked), daemon=True)
+        self._reader.start()
+        asked.close()
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.kill()
+            self._reader.join(5)
+            self._reader = None
+            self._asked.close()
+
+    def news(self) -> bool:
+        """Whether somebody has written into the database since this was asked last, or half a second has passed."""
+        version, now = self.sql("PRAGMA data_version"), time.monotonic()
+        if version == self._seen and now < self._look_at:
+            return False
+        self._seen, self._look_at = version, now + 0.5
+        return True
 
     def states(self) -> dict[str, str]:
         """The state of every step of the latest run by key, as far as the run goes here."""
@@ -585,10 +645,19 @@ def _fail(text: str) -> None:
 # -- what the forked children do
 
 
+def _read(database: Path, asked: Any) -> None:
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=20)
+    while True:
+        asked.send(connection.execute(asked.recv()).fetchall())
+
+
 def work() -> None:
-    """A worker, as `manage.py rqworker default` runs it."""
+    """A worker, as `manage.py rqworker default` runs it; it finds warm what `template` has warmed up."""
     import django_rq
 
+    from onboarding.engine import worker
+
+    worker.warm_up = lambda: None
     django_rq.get_worker("default", "identity").work(logging_level="ERROR")
 
 
@@ -597,15 +666,6 @@ def tick() -> None:
     from django.core.management import call_command
 
     call_command("clock")
-
-
-def _migrate() -> None:
-    from django.core.management import call_command
-    from django.db import connection
-
-    call_command("migrate", verbosity=0)
-    # The last connection to close writes everything into the one file that is copied.
-    connection.close()
 
 
 def _people(refresh_token: str, partner: bool) -> None:
@@ -753,14 +813,10 @@ def _verify() -> str:
     return audit.verify().problem
 
 
-def horse_is_asleep(pid: int) -> bool:
-    """Whether the worker (or its child) sleeps in a timer, as SQLite does while it waits for a lock."""
-    try:
-        group = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return False
+def sleeps(processes: Iterable[psutil.Process]) -> bool:
+    """Whether one of the processes sleeps in a timer, as SQLite does while it waits for a lock."""
     numbers = {"x86_64": {"35", "230"}, "aarch64": {"101", "115"}}.get(os.uname().machine, set())
-    for process in group[1:] or group:
+    for process in processes:
         try:
             current = Path(f"/proc/{process.pid}/syscall").read_text(encoding="ascii").split()[0]
         except (OSError, IndexError):

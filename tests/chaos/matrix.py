@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.chaos.lane import (
     approve,
     ask,
     ask_for,
-    horse_is_asleep,
+    sleeps,
     tick,
     until,
     work,
@@ -76,9 +76,14 @@ def _walk(lane: Lane, phase: Phase, look: Callable[[], bool]) -> None:
 
     `look` is asked between, and says whether something has happened; raises Failed when nothing does for a while.
     """
-    deadline = time.monotonic() + 2 * SOON
-    while not lane.phase_done(phase.procedure, phase.but, phase.at):
-        _people(lane, phase)
+    deadline, moves = time.monotonic() + 2 * SOON, lane.moves()
+    while True:
+        if lane.news():
+            if lane.phase_done(phase.procedure, phase.but, phase.at):
+                return
+            _people(lane, phase)
+            if moves != (moves := lane.moves()):
+                deadline = time.monotonic() + 2 * SOON
         if look():
             deadline = time.monotonic() + 2 * SOON
         if time.monotonic() > deadline:
@@ -98,66 +103,73 @@ def _way(lane: Lane) -> Iterator[None]:
         lane.stop_all()
 
 
-def calls_made(lane: Lane) -> list[Call]:
-    """The calls of an undisturbed way through every phase, in the order in which each is made first."""
-    seen: list[Call] = []
+def sweep(
+    lane: Lane, point: str, say: Callable[[str], None], only: set[Call] | None = None, *, wait: bool = False
+) -> tuple[set[Call], set[Call]]:
+    """One way through every phase in which the worker is killed once at each call, and another one goes on.
+
+    `only`: at these calls, and no further than they are made. `wait`: until the lease of whoever was killed has run
+    out; else that time passes at once. Returns the calls at which it was killed, and those that were made without: on a
+    busy machine a call may be given up before it is seen to be held.
+    """
+    killed: set[Call] = set()
+    missed: set[Call] = set() if only is None else set(only)
+    phases = [phase for phase in PHASES if only is None or any(name == phase.name for name, _ in only)]
     with _way(lane):
-        for phase in PHASES:
+        for phase in PHASES[: PHASES.index(phases[-1]) + 1]:
             _begin(lane, phase)
             before = len(lane.exchanges())
-            _walk(lane, phase, lambda: False)
-            for exchange in lane.exchanges()[before:]:
-                call = (phase.name, exchange["operation"])
-                if call not in seen and not call[1].startswith(_NOT_CALLS):
-                    seen.append(call)
-            phase.after(lane)
-    return seen
+            _hold(lane, phase, point, killed, only)
 
-
-def sweep(lane: Lane, points: Mapping[Call, str], say: Callable[[str], None], *, wait: bool = False) -> list[Call]:
-    """One way through every phase in which the worker is killed once at these calls, and another one goes on.
-
-    `wait`: until the lease of whoever was killed has run out; else that time passes at once. Returns the calls that
-    were not reached: one that follows another without a commit between dies with that one.
-    """
-    left = set(points)
-    last = max(number for number, phase in enumerate(PHASES) if any(name == phase.name for name, _ in points))
-    with _way(lane):
-        for phase in PHASES[: last + 1]:
-            _begin(lane, phase)
-            mine = {operation: point for (name, operation), point in points.items() if name == phase.name}
-            for operation, point in mine.items():
-                lane.misbehave(operation, "hold_before" if point == POINTS[0] else "hold_after")
-
-            def look(phase: Phase = phase, mine: dict[str, str] = mine) -> bool:
+            def look(phase: Phase = phase) -> bool:
                 held = lane.control("GET", "holds")[:1]
                 for one in held:
-                    operation = one["operation"]
-                    waited = _kill_at(lane, phase, one, mine[operation], wait)
-                    left.discard((phase.name, operation))
-                    words = f"{phase.name} {operation}"
-                    say(f"ok      {words:<60} killed {mine[operation]:<40} went on after {waited:.1f} s")
+                    call = (phase.name, one["operation"])
+                    killed.add(call)
+                    waited = _kill_at(lane, phase, one, point, wait, lambda: _hold(lane, phase, point, killed, only))
+                    say(f"ok      {' '.join(call):<60} killed {point:<40} went on after {waited:.1f} s")
                 return bool(held)
 
             _walk(lane, phase, look)
             lane.control("DELETE", "rules")
+            made = {(phase.name, one["operation"]) for one in lane.exchanges()[before:]}
+            missed |= {call for call in made if only is None and not call[1].startswith(_NOT_CALLS)}
             phase.after(lane)
-    return sorted(left)
+    return killed, missed - killed
 
 
-def _kill_at(lane: Lane, phase: Phase, held: dict[str, Any], point: str, wait: bool) -> float:
+def _hold(lane: Lane, phase: Phase, point: str, killed: set[Call], only: set[Call] | None) -> None:
+    """Have the simulator hold the next call that was not crashed yet. The first rule that fits is the one that acts."""
+    lane.control("DELETE", "rules")
+    kind = "hold_before" if point == POINTS[0] else "hold_after"
+    if only is not None:
+        for _, operation in {call for call in only - killed if call[0] == phase.name}:
+            lane.misbehave(operation, kind, times=None)
+        return
+    for operation in [f"{service}*" for service in _NOT_CALLS] + [name for of, name in killed if of == phase.name]:
+        lane.misbehave(operation, "slow", times=None, seconds=0)
+    lane.misbehave("*", kind, times=None)
+
+
+def _kill_at(
+    lane: Lane, phase: Phase, held: dict[str, Any], point: str, wait: bool, hold_next: Callable[[], None]
+) -> float:
     """Kill the worker whose call is held; return the seconds until another one has gone on."""
     if point == POINTS[2]:
+        carriers = lane.carriers("worker")
         with lane.database_held():
             lane.control("POST", f"holds/{held['id']}/release")
-            worker = lane.processes["worker"].pid or 0
-            # Work on files goes on with its next call; it can't write down anything of it either.
-            with contextlib.suppress(*([Failed] if phase.files else [])):
-                until(lambda: horse_is_asleep(worker), 1.4, "the worker waits for the database with its answer")
+
+            def waits() -> bool:
+                # Work on files goes on with its next call; it can't write down anything of it either.
+                return sleeps(carriers) or (phase.files and lane.control("GET", "holds") not in ([], [held]))
+
+            until(waits, SOON, "the worker waits for the database with its answer")
             lane.kill("worker")
     else:
         lane.kill("worker")
-        until(lambda: not lane.control("GET", "holds"), 5, "the held call ends with its worker")
+    until(lambda: not lane.control("GET", "holds"), SOON, "the held call ends with its worker")
+    hold_next()
     if not wait:
         lane.leases_run_out()
     before, killed = lane.moves(), time.monotonic()
@@ -179,35 +191,18 @@ def _people(lane: Lane, phase: Phase) -> None:
         lane.act(approve)
 
 
-def sample(calls: Sequence[Call]) -> list[Call]:
-    """Every call that changes something, and one read of each service: what is read twice changes nothing twice."""
-    seen: set[str] = set()
-    kept = []
-    for phase, operation in calls:
-        service, _, name = operation.partition(":")
-        reads = name.lower().startswith(("get", "list", "head", "assume", "amcplink"))
-        if not reads or service not in seen:
-            kept.append((phase, operation))
-        if reads:
-            seen.add(service)
-    return kept
-
-
-def in_turn(calls: Sequence[Call]) -> dict[Call, str]:
-    """Each call at one point, the points in turn."""
-    return {call: POINTS[number % len(POINTS)] for number, call in enumerate(calls)}
-
-
-def run(lane: Lane, say: Callable[[str], None], points: Mapping[Call, str], *, wait: bool = False) -> int:
-    """A sweep with these calls, and more with those that were not reached; 1 if it failed, else 0."""
-    left = dict(points)
+def run(
+    lane: Lane, point: str, say: Callable[[str], None], only: set[Call] | None = None, *, wait: bool = False
+) -> set[Call] | None:
+    """A sweep, and more at those calls that were missed; where a worker was killed, None if it failed."""
+    killed: set[Call] = set()
     try:
-        # On a busy machine a call may be given up before it is seen to be held.
         for _ in range(4):
-            left = {call: points[call] for call in sweep(lane, left, say, wait=wait)}
-            if not left:
-                return 0
-        raise Failed(f"never made, so never crashed: {', '.join(map(' '.join, left))}")
+            done, only = sweep(lane, point, say, only, wait=wait)
+            killed |= done
+            if not only:
+                return killed
+        raise Failed(f"never crashed: {', '.join(map(' '.join, sorted(only)))}")
     except Failed as error:
-        say(f"FAILED  {', '.join(sorted(set(points.values())))}: {error}")
-        return 1
+        say(f"FAILED  {point}: {error}\n{lane.said()}")
+        return None

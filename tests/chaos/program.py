@@ -15,7 +15,7 @@ def chaos(*arguments: str, **settings: str) -> list[str]:
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     return done.stdout.splitlines()

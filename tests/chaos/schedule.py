@@ -132,15 +132,18 @@ class Run:
             lane.start(f"worker {number}", work)
         began, events, progress = time.monotonic(), list(plan.events), 0
         last_move = began
-        while not lane.ended():
+        while True:
             now = time.monotonic()
             while events and now - began >= events[0].at:
                 self._happen(events.pop(0))
                 last_move = max(last_move, time.monotonic())
-            self._people()
-            moved = lane.moves()
-            if moved != progress:
-                progress, last_move = moved, time.monotonic()
+            if lane.news():
+                if lane.ended():
+                    break
+                self._people()
+                moved = lane.moves()
+                if moved != progress:
+                    progress, last_move = moved, time.monotonic()
             if time.monotonic() - last_move > SOON:
                 raise Failed(f"nothing has moved for {SOON:g} s: {lane.states()}")
             time.sleep(0.03)
