@@ -788,8 +788,7 @@ class IdentityFiles(GuideStep):
         params, answers = self._params(situation, work_of(situation)), situation.answers.get(self.key, {})
         kept = ["dataset", "version", "version_pk", "to", "table"]
         if made_alone(situation):
-            brought = None if sees_files(situation) else answers.get(Manifest.slug, {}).get("manifest")
-            wanted = {"manifest": brought}
+            wanted = {"manifest": answers.get(Manifest.slug, {}).get("manifest")}
         else:
             wanted = {name: params[name] for name in ("columns", "country", "rules", "rows")}
         return Call(
