@@ -31,12 +31,12 @@ def bars(title: str, rows: list[tuple[str, float, float, str]]) -> str:
     parts = []
     for number, (name, value, most, unit) in enumerate(rows):
         y, kind = 10 + number * ROW, "other" if number % 2 else "bar"
-        scale = (WIDTH - LEFT - 110) / (most * 1.15)
+        scale = (WIDTH - LEFT - 130) / (most * 1.15)
         parts += [
             f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
             f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{value * scale:.0f}" height="14"/>',
             f'<path class="most" d="M{LEFT + most * scale:.0f} {y - 2}v18"/>',
-            f'<text x="{WIDTH - 96}" y="{y + 12}">{value:g}{unit} of {most:g}{unit}</text>',
+            f'<text x="{WIDTH - 118}" y="{y + 12}">{value:g}{unit} of {most:g}{unit}</text>',
         ]
     return _picture(20 + len(rows) * ROW, title, parts)
 
