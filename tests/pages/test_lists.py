@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -366,7 +367,7 @@ def test_the_audit_log_is_searched_and_verified(pages, as_, admin):
     )
     assert "No entry fits" in text_of(client.get("/audit/?q=nobody+did+this"))
     assert "Onboarding of Acme US" in text_of(client.get("/audit/?q=mia"))
-    AuditEntry.objects.filter(number=2).update(subject="Something else")
+    QuerySet(AuditEntry).filter(number=2).update(subject="Something else")
     assert "The chain is broken" in text_of(client.get("/audit/"))
 
 
@@ -374,7 +375,7 @@ def test_verifyaudit(pages, capsys):
     call_command("verifyaudit")
     assert "is whole (1 entries)" in capsys.readouterr().out
     pages.confirm()
-    AuditEntry.objects.filter(number=2).update(details={})
+    QuerySet(AuditEntry).filter(number=2).update(details={})
     with pytest.raises(SystemExit) as ended:
         call_command("verifyaudit")
     assert ended.value.code == 1
