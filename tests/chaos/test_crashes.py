@@ -9,10 +9,8 @@ from tests.chaos.matrix import POINTS
 from tests.chaos.program import chaos
 from tests.chaos.schedule import schedule
 
-# The calls of all steps, each counted once for each phase that makes it.
+# The calls that are made whatever happens, each counted once for each phase that makes it.
 MADE = 130
-# How AMC names the job of a mapping table: at once, behind a tracking id, or in its list to whoever was cut off.
-SOMETIMES = ("amc:listCollaborationIdMappingJobs", "amc:getCollaborationIdMappingJobForTrackingId")
 
 
 @pytest.mark.timeout(1220)
@@ -23,9 +21,10 @@ def test_a_worker_killed_at_every_call_of_every_procedure_at_each_of_three_point
         if line.startswith("ok "):
             words, _, rest = line.partition(" killed ")
             killed[rest.partition("went on")[0].strip()].add(tuple(words.split()[1:]))
+    # The program fails if a call was made on a way and no worker was killed at it there. A few calls are made on some
+    # of the ways alone, such as those for how AMC names a job: at once, behind a tracking id, or in its list.
     calls = set.intersection(*killed.values())
-    once = {" ".join(call) for call in set.union(*killed.values()) - calls if call[1] not in SOMETIMES}
-    assert once == set() and len(calls) >= MADE
+    assert len(calls) >= MADE, set.union(*killed.values()) - calls
     assert {
         ("onboard", "amc:createInstance"),
         ("onboard", "iam:CreateRole"),
