@@ -83,11 +83,12 @@ def _follow(step: Step, *, now: datetime) -> None:
     steps = list(Step.objects.filter(run=run).order_by("position"))
     if step.state == _S.DONE:
         done = {other.key for other in steps if other.state == _S.DONE}
-        for other in steps:
-            if other.state == _S.BLOCKED and done.issuperset(needs_of(run.procedure, other.key)):
-                unblock(other, run=run, now=now)
+        free = [o for o in steps if o.state == _S.BLOCKED and done.issuperset(needs_of(run.procedure, o.key))]
+        for other in free:
+            unblock(other, run=run, now=now)
         # A step that is not needed is completed at once, and moves those after it.
-        steps = list(Step.objects.filter(run=run).order_by("position"))
+        if free:
+            steps = list(Step.objects.filter(run=run).order_by("position"))
     for other in steps:
         other.run = run
     if run.ended_at is None and all(other.state in FINAL for other in steps):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,6 +22,7 @@ DEFAULT_QUEUE = "default"
 # Long work has a queue of its own, or steps would wait behind it.
 IDENTITY_QUEUE = "identity"
 LONGEST_SECONDS = 7 * 86_400
+_kept: ContextVar[list[int] | None] = ContextVar("kept", default=None)
 
 
 def put(step_ids: Iterable[int]) -> bool:
@@ -71,6 +74,28 @@ def put_identity_on_commit(job_id: int) -> None:
     transaction.on_commit(partial(put_identity, [job_id]))
 
 
+@contextmanager
+def keeping() -> Iterator[list[int]]:
+    """Steps that would be put on the queue inside (by `put_on_commit`) are kept in this list instead.
+
+    Whoever asks for it carries them on, or puts them on the queue; if it is killed before, the clock does.
+    """
+    kept: list[int] = []
+    before = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(before)
+
+
 def put_on_commit(step_id: int) -> None:
     """Enqueue the step once the surrounding transaction is committed."""
-    transaction.on_commit(partial(put, [step_id]))
+    transaction.on_commit(partial(_put_or_keep, step_id))
+
+
+def _put_or_keep(step_id: int) -> None:
+    kept = _kept.get()
+    if kept is None:
+        put([step_id])
+    else:
+        kept.append(step_id)

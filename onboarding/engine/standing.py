@@ -69,9 +69,10 @@ def _of_step(run: Run, step: Step, status: str) -> Standing:
 def _deciding(run: Run) -> Run | None:
     """The run that says where the instance stands: the newest under way, else the last onboarding."""
     runs = Run.objects.filter(instance=run.instance_id)
-    found = runs.filter(ended_at=None).order_by("-started_at", "-pk").first()
-    if found is None:
-        found = runs.filter(procedure="onboard").order_by("-started_at", "-pk").first()
+    newest = runs.filter(ended_at=None).order_by("-started_at", "-pk").values_list("pk", flat=True).first()
+    if newest is not None:
+        return run if newest == run.pk else runs.get(pk=newest)
+    found = runs.filter(procedure="onboard").order_by("-started_at", "-pk").first()
     if found is None:
         # Taken over as it was.
         taken = runs.filter(procedure="adopt").exclude(steps__state=_S.CANCELLED)

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connections
+from redis.driver_info import DriverInfo
 from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job
@@ -43,9 +44,15 @@ def warm_up() -> None:
 class PortalWorker(Worker):
     """RQ's forking worker, warmed up."""
 
-    def work(self, *args: Any, **options: Any) -> Any:
-        """Warm up, then work as RQ does."""
+    def prepare(self) -> None:
+        """Make ready whatever each child would make anew for itself."""
         warm_up()
+        # Each child connects, and would read the installed package's metadata to tell Redis which version it is.
+        self.connection.connection_pool.connection_kwargs.setdefault("driver_info", DriverInfo())
+
+    def work(self, *args: Any, **options: Any) -> Any:
+        """Get ready, then work as RQ does."""
+        self.prepare()
         return super().work(*args, **options)
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:

@@ -110,6 +110,14 @@ def pauses_of(account: AmcAccount) -> list[Pause]:
     return list(Pause.objects.filter(targets).select_related("paused_by"))
 
 
+def steps_at_work(keys: Collection[int]) -> dict[int, int]:
+    """For the step that a job began with, the one of its run that is being worked on, else itself (one query)."""
+    if not keys:
+        return {}
+    running = Step.objects.filter(run__steps__in=keys, state=StepState.RUNNING)
+    return {key: key for key in keys} | dict(running.order_by("since").values_list("run__steps", "pk"))
+
+
 def steps_by_key(keys: Collection[int]) -> dict[int, Step]:
     """Steps with their runs and instances (one query, none without keys)."""
     if not keys:

@@ -187,12 +187,13 @@ def _carriers(now: datetime) -> dict[str, Any]:
         found = carriers.read()
     except carriers.QueueAway:
         return {"carriers": None, "away": True}
-    at = [*(one.step for one in found.workers), *(one.step for one in found.failed)]
-    keys = {key for key in at if key is not None}
+    # A worker begins with the step that its job names, and carries its run on.
+    at_work = selector.steps_at_work({one.step for one in found.workers if one.step})
+    keys = {*at_work.values(), *(one.step for one in found.failed if one.step)}
     steps = {key: _line(step) for key, step in selector.steps_by_key(keys).items()}
     return {
         "carriers": found,
-        "workers": [Worker(one, one.lost(now), steps.get(one.step or 0)) for one in found.workers],
+        "workers": [Worker(one, one.lost(now), steps.get(at_work.get(one.step or 0, 0))) for one in found.workers],
         "failed_jobs": [(one, steps.get(one.step or 0)) for one in found.failed],
     }
 

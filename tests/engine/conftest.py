@@ -89,9 +89,6 @@ class Amazon:
         raise Fix("There is no such instance", code="404", status=404)
 
     def _getInstanceAdvertisers(self, params: dict) -> dict:
-        return {"advertisers": []}
-
-    def _getInstanceAdvertisers(self, params: dict) -> dict:
         return {"advertisers": [], "totalCount": 0}
 
     def _getInstanceCollaboration(self, params: dict) -> dict:

@@ -362,6 +362,15 @@ def test_workers_and_failed_jobs(carried, pages, as_, root, admin):
     ]
 
 
+def test_a_worker_is_shown_at_the_step_that_its_job_has_come_to(pages, django_assert_num_queries):
+    begun, other = pages.step("requirements"), pages.step("create-instance")
+    assert selector.steps_at_work({begun.pk}) == {begun.pk: begun.pk}
+    Step.objects.filter(pk=other.pk).update(state="running", lease_owner="w", lease_until=timezone.now())
+    with django_assert_num_queries(1):
+        assert selector.steps_at_work({begun.pk, 10**6}) == {begun.pk: other.pk, 10**6: 10**6}
+    assert selector.steps_at_work(set()) == {}
+
+
 def test_a_redis_that_swallows_everything_holds_no_page_up(settings):
     """The clients of the cache and of the queues give up: one that connects and never answers is the worst case."""
     with socket.socket() as silent:
