@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from onboarding.identity.publish import Destination, Measured
@@ -56,7 +58,7 @@ class TableWriter:
 
     def add(self, table: pa.Table) -> None:
         """Takes rows; a column may be plain strings or a dictionary of them where the writer was told so."""
-        self._held.append(table)
+        self._held.append(_apart(table))
         self._held_bytes += _weight(table)
         self.rows += table.num_rows
         if self._held_bytes >= self._row_group:
@@ -104,6 +106,23 @@ class TableWriter:
         if not self.files and self._file is None:
             self._open()
         self._close()
+
+
+def _apart(table: pa.Table) -> pa.Table:
+    """The same rows in a piece of memory of their own, which the system has back as soon as they are written.
+
+    What is held for long between what is freed at once would keep the heap from shrinking.
+    """
+    measure = pa.MockOutputStream()
+    _into(measure, table)
+    memory = pa.py_buffer(mmap.mmap(-1, measure.size(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    _into(pa.FixedSizeBufferWriter(memory), table)
+    return pa.ipc.open_stream(memory).read_all()
+
+
+def _into(sink: Any, table: pa.Table) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
 
 
 def _weight(table: pa.Table) -> int:

@@ -50,7 +50,7 @@ def return_memory_early() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 16 << 20)
+        mallopt(M_MMAP_THRESHOLD, 2 << 20)
         mallopt(M_ARENA_MAX, 2)
 
 
