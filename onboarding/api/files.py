@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from onboarding.api.bodies import JSON, json_object
 from onboarding.api.problems import FieldError, Problem, pointer
-from onboarding.services.from_file import FileProblems, OnboardingFile, read
+from onboarding.services.from_file import FileProblems, OnboardingFile, understood
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 MOST_BYTES = 100_000
@@ -42,9 +42,8 @@ FILE_BODY: dict[str, Any] = {
 
 
 def onboarding_file(request: HttpRequest) -> OnboardingFile:
-    """The file in the body. Raises Problem with everything that is wrong with it."""
-    with problem_of_file(request):
-        return read(_text(request))
+    """The file in the body, as far as it can be understood. Raises Problem when it is no text."""
+    return understood(_text(request))
 
 
 def _text(request: HttpRequest) -> str:
@@ -63,7 +62,7 @@ def _text(request: HttpRequest) -> str:
 
 @contextmanager
 def problem_of_file(request: HttpRequest) -> Iterator[None]:
-    """What is wrong with a file as a Problem: lines for YAML, pointers where they are known."""
+    """All that is wrong with a file as one Problem: lines for YAML, pointers where they are known."""
     try:
         yield
     except FileProblems as found:
@@ -76,4 +75,5 @@ def problem_of_file(request: HttpRequest) -> Iterator[None]:
             )
             for problem in found.problems
         ]
-        raise Problem("invalid", errors[0].detail, errors=errors) from None
+        several = f"{len(errors)} things in the file have to be corrected."
+        raise Problem("invalid", errors[0].detail if len(errors) == 1 else several, errors=errors) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
@@ -36,6 +37,10 @@ class PortalApi(NinjaAPI):
     def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
         """The OpenAPI 3.1 document."""
         return completed(super().get_openapi_schema(**kwargs))
+
+    def get_root_path(self, path_params: dict[str, Any]) -> str:
+        """Below which address the operations are: ninja's own route for that is not among ours (urls.py)."""
+        return reverse(f"{self.urls_namespace}:openapi-json").removesuffix("openapi.json")
 
     def get_openapi_operation_id(self, operation: Any) -> str:
         """The function's name: short, and the same whatever file it stands in."""

@@ -33,7 +33,7 @@ class FieldError(BaseModel):
     """One thing to correct: what, and where it stands in the body, among the parameters or in the file."""
 
     detail: str = Field(description="What is wrong, in the words of the portal's forms.")
-    pointer: str | None = Field(default=None, description="Where in a JSON body, as a JSON Pointer (RFC 6901).")
+    pointer: str | None = Field(default=None, description="Where in the body, as a JSON Pointer (RFC 6901).")
     parameter: str | None = Field(default=None, description="Which parameter of the address or which header.")
     line: int | None = Field(default=None, description="Which line of a YAML file, from 1.")
 

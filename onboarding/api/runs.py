@@ -267,10 +267,13 @@ class Submitting(BaseModel):
 def start_from_file(request: HttpRequest, after: Annotated[Submitting, Query()]) -> HttpResponse:
     """Start the onboarding that a file describes, or go on with the open one of the same name. All or nothing.
 
-    The file is YAML as docs/from-a-file.md explains it, or the same as JSON.
+    The file is YAML as docs/from-a-file.md explains it, or the same as JSON. What is wrong with it is answered at once
+    (422): `errors` has each thing to correct in the order of the file, with the `line` of a YAML file and the `pointer`
+    to what it is about. Answers below what is not understood come after that is mended.
     """
     person = acting(request)
     file = onboarding_file(request)
+    # Whether the caller may do this at all is asked before a kept answer is looked for.
     with problem_of_file(request):
         from_file.account_of(file, person)
 

@@ -49,22 +49,25 @@ class Problem:
 
 
 class FileProblems(Exception):
-    """Everything that is wrong with a file, in the order of its lines; `rest` is what of it was understood, if any."""
+    """Everything that is wrong with a file, in the order of its lines."""
 
-    def __init__(self, problems: list[Problem], rest: OnboardingFile | None = None) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = sorted(problems, key=lambda problem: problem.line)
-        self.rest = rest
 
 
 @dataclass
 class OnboardingFile:
-    """A file that was read: the account, and step → question → field → text, with the line of each."""
+    """A file that was read: the account, and step → question → field → text, with the line of each.
 
-    account: str
-    marketplace: str
-    steps: dict[str, dict[str, dict[str, str]]]
+    `problems` is what of it could not be understood; the rest is here all the same.
+    """
+
+    account: str = ""
+    marketplace: str = ""
+    steps: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
     def line(self, *path: str) -> int:
         """The line of what stands at `path`, or of the nearest thing around it."""
@@ -78,87 +81,94 @@ class _Reader:
         self.lines: dict[tuple[str, ...], int] = {}
         self.problems: list[Problem] = []
 
-    def problem(self, node: yaml.Node, text: str) -> None:
-        self.problems.append(Problem(node.start_mark.line + 1, text))
+    def problem(self, node: yaml.Node, text: str, path: tuple[str, ...]) -> None:
+        self.problems.append(Problem(node.start_mark.line + 1, text, path))
 
     def mapping(self, node: yaml.Node | None, path: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):
             if node is None:
                 self.problems.append(Problem(1, "the file is empty"))
             else:
-                self.problem(node, f"{what} must be names with values")
+                self.problem(node, f"{what} must be names with values", path)
             return {}
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = str(key.value)
             if name in found:
-                self.problem(key, f"“{name}” stands here twice")
+                self.problem(key, f"“{name}” stands here twice", (*path, name))
             found[name] = value
             self.lines[(*path, name)] = key.start_mark.line + 1
         return found
 
-    def text(self, node: yaml.Node, what: str) -> str:
+    def text(self, node: yaml.Node, path: tuple[str, ...]) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            self.problem(node, f"{what} must be one value")
+            self.problem(node, f"“{path[-1]}” must be one value", path)
             return ""
         # The text as it was written: an account id may begin with a zero, and yes stays a word.
         return "" if node.tag == "tag:yaml.org,2002:null" else str(node.value)
 
-    def known(self, name: str, names: list[str], line: int, what: str) -> bool:
+    def known(self, path: tuple[str, ...], names: list[str], what: str) -> bool:
+        name = path[-1]
         if name in names:
             return True
         close = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean “{close[0]}”?" if close else f"; there are {', '.join(names)}"
-        self.problems.append(Problem(line, f"there is no {what} “{name}”{hint}"))
+        self.problems.append(Problem(self.lines[path], f"there is no {what} “{name}”{hint}", path))
         return False
 
 
 def read(text: str, procedure: str = "onboard") -> OnboardingFile:
     """Read a file's text. Raises FileProblems naming every line that can't be understood."""
+    file = understood(text, procedure)
+    if file.problems:
+        raise FileProblems(file.problems)
+    return file
+
+
+def understood(text: str, procedure: str = "onboard") -> OnboardingFile:
+    """What of a file's text can be understood; what can't is among its problems, for whoever looks at the rest."""
     reader = _Reader()
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FileProblems([Problem(line, f"this is not YAML: {error.problem}")]) from None
+        return OnboardingFile(problems=[Problem(line, f"this is not YAML: {error.problem}")])
     except yaml.YAMLError:
-        raise FileProblems([Problem(1, "this is not YAML: it holds characters that may not be in it")]) from None
+        return OnboardingFile(problems=[Problem(1, "this is not YAML: it holds characters that may not be in it")])
     except RecursionError:
-        raise FileProblems([Problem(1, "this is not such a file: it is nested too deeply")]) from None
+        return OnboardingFile(problems=[Problem(1, "this is not such a file: it is nested too deeply")])
     top = reader.mapping(root, (), "the file")
     for name in top:
-        reader.known(name, ["account", "marketplace", "steps"], reader.lines[(name,)], "entry")
-    if top and "account" not in top:
-        reader.problems.append(Problem(1, "“account” is missing: the AMC account id or name"))
+        reader.known((name,), ["account", "marketplace", "steps"], "entry")
+    account = reader.text(top["account"], ("account",)) if "account" in top else ""
+    if top and not account and not any(problem.path == ("account",) for problem in reader.problems):
+        line = reader.lines.get(("account",), 1)
+        reader.problems.append(Problem(line, "“account” is missing: the AMC account id or name", ("account",)))
+    marketplace = reader.text(top["marketplace"], ("marketplace",)) if "marketplace" in top else ""
     known_steps = {step.key: step for step in PROCEDURES[procedure]}
     steps: dict[str, dict[str, dict[str, str]]] = {}
     for step_key, step_node in reader.mapping(top["steps"], ("steps",), "steps").items() if "steps" in top else ():
         path = ("steps", step_key)
-        if reader.known(step_key, list(known_steps), reader.lines[path], "step"):
+        if reader.known(path, list(known_steps), "step"):
             steps[step_key] = _step(reader, known_steps[step_key], step_node, path)
-    account = reader.text(top["account"], "account") if "account" in top else ""
-    marketplace = reader.text(top["marketplace"], "marketplace") if "marketplace" in top else ""
-    file = OnboardingFile(account, marketplace, steps, reader.lines)
-    if reader.problems:
-        raise FileProblems(reader.problems, file)
-    return file
+    return OnboardingFile(account, marketplace, steps, reader.lines, reader.problems)
 
 
 def _step(reader: _Reader, step: GuideStep, node: yaml.Node, path: tuple[str, ...]) -> dict[str, dict[str, str]]:
     questions = {question.slug: question for question in step.questions}
     answers: dict[str, dict[str, str]] = {}
     for slug, question_node in reader.mapping(node, path, f"the step “{step.key}”").items():
-        if not reader.known(slug, list(questions), reader.lines[(*path, slug)], f"question of {step.key} called"):
+        if not reader.known((*path, slug), list(questions), f"question of {step.key} called"):
             continue
         names = list(questions[slug].base_fields)
         answers[slug] = {}
         for name, value in reader.mapping(question_node, (*path, slug), f"“{slug}”").items():
-            if reader.known(name, names, reader.lines[(*path, slug, name)], f"field of {slug} called"):
-                answers[slug][name] = reader.text(value, f"“{name}”")
+            if reader.known((*path, slug, name), names, f"field of {slug} called"):
+                answers[slug][name] = reader.text(value, (*path, slug, name))
                 if isinstance(questions[slug].base_fields[name], forms.BooleanField):
                     word = answers[slug][name].lower()
                     if word not in _YES | _NO:
-                        reader.problem(value, f"“{name}” must be yes or no")
+                        reader.problem(value, f"“{name}” must be yes or no", (*path, slug, name))
     return answers
 
 
@@ -189,33 +199,34 @@ def _form(question: type[Question], answer: Mapping[str, str], situation: Situat
 
 
 def account_of(file: OnboardingFile, person: Person) -> AmcAccount:
-    """The account that the file names, among those the person may onboard for. Raises FileProblems."""
+    """The account that the file names, among those the person may onboard for.
+
+    Raises FileProblems, with what else of the file could not be understood: nothing more can be looked at without it.
+    """
+    if not file.account and file.problems:
+        raise FileProblems(file.problems)
     mine = AmcAccount.objects.with_role(person, *MAY_ASK)
     found = list(mine.filter(entity_id=file.account) or mine.filter(name=file.account))
     if file.marketplace:
         found = [account for account in found if account.marketplace_id == file.marketplace]
+    if len(found) == 1:
+        return found[0]
+    text = "the account has several marketplaces: add “marketplace”"
     if not found:
-        raise FileProblems(
-            [
-                Problem(
-                    file.line("account"), f"{person} has no AMC account “{file.account}” to onboard for", ("account",)
-                )
-            ]
-        )
-    if len(found) > 1:
-        raise FileProblems([Problem(file.line("account"), "the account has several marketplaces: add “marketplace”")])
-    return found[0]
+        text = f"{person} has no AMC account “{file.account}” to onboard for"
+    raise FileProblems([*file.problems, Problem(file.line("account"), text, ("account",))])
 
 
 def onboard(file: OnboardingFile, *, person: Person, now: datetime) -> Run:
     """Start the run that the file describes, or go on with the open one of the same name, and keep all its answers.
 
-    All or nothing. Raises FileProblems with every answer that a form refuses, services' Refused for anything else.
+    All or nothing. Raises FileProblems with all that is wrong at once: what is not understood, and every answer above
+    it that a form refuses; services' Refused for anything else.
     """
     account = account_of(file, person)
+    named = ("steps", "create-instance", "name", "name")
     name = file.steps.get("create-instance", {}).get("name", {}).get("name", "")
-    if not name:
-        raise FileProblems([Problem(file.line("steps", "create-instance", "name"), "the instance has no name")])
+    problems = [] if name else [Problem(file.line(*named), "the instance has no name", named)]
     with transaction.atomic():
         run = (
             Run.objects.filter(account=account, procedure="onboard", instance__name=name, ended_at=None, owner=person)
@@ -224,33 +235,33 @@ def onboard(file: OnboardingFile, *, person: Person, now: datetime) -> Run:
         )
         if run is None:
             run = runs.run_start(person=person, account=account, name=name, now=now)
-        _answer_all(file, run, person, now, again=True)
+        try:
+            _answer_all(file, run, person, now, again=True)
+        except FileProblems as error:
+            problems += [problem for problem in error.problems if name or problem.path != named]
+        problems = [problem for problem in problems if not _follows(file, problem)] + file.problems
+        if problems:
+            raise FileProblems(problems)
     return run
 
 
-def check(text: str, *, person: Person, now: datetime) -> OnboardingFile:
-    """Read a file's text and look at all that `onboard` would look at; keeps nothing.
+def _follows(file: OnboardingFile, problem: Problem) -> bool:
+    """Whether it may be wrong only because of what is not understood: an answer below, or a missing one beside it."""
+    lacking = next((path for path in _ways_to(problem.path) if path not in file.lines), ())
+    return any(
+        unclear.line <= problem.line or (lacking and unclear.path[:-1] == lacking[:-1]) for unclear in file.problems
+    )
 
-    Raises FileProblems with all that is wrong, also the answers above what is not understood; Refused as `onboard`.
-    """
-    problems: list[Problem] = []
-    try:
-        file = read(text)
-    except FileProblems as error:
-        if error.rest is None or not error.rest.account:
-            raise
-        file, problems = error.rest, list(error.problems)
-    try:
-        with transaction.atomic():
-            onboard(file, person=person, now=now)
-            transaction.set_rollback(True)
-    except FileProblems as error:
-        # Below what is not understood, other questions may be asked than if it were.
-        first = problems[0].line if problems else None
-        problems += [problem for problem in error.problems if first is None or problem.line < first]
-    if problems:
-        raise FileProblems(problems)
-    return file
+
+def _ways_to(path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [path[: count + 1] for count in range(len(path))]
+
+
+def check(file: OnboardingFile, *, person: Person, now: datetime) -> None:
+    """Look at all that `onboard` would look at, and keep nothing. Raises what it raises."""
+    with transaction.atomic():
+        onboard(file, person=person, now=now)
+        transaction.set_rollback(True)
 
 
 def go_on(file: OnboardingFile, run: Run, *, person: Person, now: datetime) -> bool:
@@ -292,7 +303,7 @@ def _answer(
         work = question.pending(situation, situation.answers.get(step.key, {}))
         if work is not None and work.state not in OPEN and not again:
             failure = work.failure or {"what": "The work on the files was cancelled.", "todo": "Ask for it again."}
-            return [*problems, Problem(file.line(*path), f"{failure['what']} {failure['todo']}")], False
+            return [*problems, Problem(file.line(*path), f"{failure['what']} {failure['todo']}", path)], False
         if work is not None:
             if work.state not in OPEN:
                 identity_files.again(person=person, step=step, kind=work.kind, now=now)

@@ -125,6 +125,15 @@ def test_a_file_with_mistakes_names_the_lines(run_as, analyst, account, tmp_path
     path.write_text(FILE.replace("1111-2222-3333", "12"))
     code, _, err = run_as(analyst)("start", str(path))
     assert code == 1 and "line 7" in err and not Run.objects.exists()
+    path.write_text(FILE.replace("1111-2222-3333", "12").replace("Acme DE", "Ac!me").replace("parties", "partys"))
+    code, _, err = run_as(analyst)("start", str(path))
+    first, *lines = err.splitlines()
+    assert code == 1 and first == "amc-portal: 3 things in the file have to be corrected."
+    assert [line.split(":")[0] for line in lines] == ["  line 5", "  line 7", "  line 8"]
+    other = tmp_path / "wrong.json"
+    other.write_text(json.dumps({"account": "ENTITY1", "steps": {"create-instance": {"nome": {}}}}))
+    code, _, err = run_as(analyst)("start", str(other))
+    assert code == 1 and "  /steps/create-instance/nome: there is no question" in err
     assert run_as(analyst)("start", str(tmp_path / "none.yaml"))[0] == 2
 
 

@@ -6,7 +6,9 @@ import json
 from datetime import timedelta
 
 import pytest
+import yaml
 from django.core.cache import cache
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisAway
@@ -299,8 +301,6 @@ def test_the_audit_log_is_read_whole_while_it_grows(program, admin, analyst, ask
 
 @pytest.mark.parametrize("kind", ["yaml", "json"])
 def test_an_onboarding_from_a_file_to_its_request(kind, program, analyst, account, amazon, queued):
-    import yaml
-
     caller = program(analyst)
     if kind == "yaml":
         text, content_type = FILE, "application/yaml"
@@ -316,17 +316,60 @@ def test_an_onboarding_from_a_file_to_its_request(kind, program, analyst, accoun
 
 def test_a_file_with_mistakes_starts_nothing(program, analyst, account):
     caller = program(analyst)
-    wrong = FILE.replace("1111-2222-3333", "12").replace("parties", "partys")
-    answer = caller.client.post("/api/v1/runs", wrong, content_type="application/yaml")
-    (error,) = answer.json()["errors"]
-    assert answer.status_code == 422 and error["line"] == 8 and "did you mean “parties”" in error["detail"]
     wrong = FILE.replace("1111-2222-3333", "12")
     answer = caller.client.post("/api/v1/runs", wrong, content_type="application/yaml")
     (error,) = answer.json()["errors"]
     assert error["pointer"] == "/steps/create-instance/aws-account/account_id" and error["line"] == 7
+    assert answer.json()["detail"] == error["detail"]
     deep = caller.client.post("/api/v1/runs", "[" * 10_000, content_type="application/yaml")
     long = caller.client.post("/api/v1/runs", FILE + "#" * 100_000, content_type="application/yaml")
     assert (deep.status_code, long.status_code) == (422, 413) and not Run.objects.exists()
+
+
+WRONG = FILE.replace("Acme DE", "Ac!me").replace("1111-2222-3333", "12").replace("parties", "partys")
+WHERE = [(5, "name/name"), (7, "aws-account/account_id"), (8, "partys")]
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json"])
+def test_everything_wrong_with_a_file_is_said_at_once_by_the_code_of_the_command(
+    kind, program, analyst, account, tmp_path
+):
+    caller = program(analyst)
+    body = WRONG if kind == "yaml" else json.dumps(yaml.safe_load(WRONG))
+    answer = caller.client.post("/api/v1/runs?submit=true", body, content_type=f"application/{kind}")
+    found = answer.json()
+    assert answer.status_code == 422 and answer["Content-Type"] == "application/problem+json"
+    assert (found["code"], found["detail"]) == ("invalid", "3 things in the file have to be corrected.")
+    assert [error["pointer"] for error in found["errors"]] == [f"/steps/create-instance/{where}" for _, where in WHERE]
+    assert [error["line"] for error in found["errors"]] == [line if kind == "yaml" else None for line, _ in WHERE]
+    assert "did you mean “parties”" in found["errors"][2]["detail"]
+    assert not Run.objects.exists() and not AuditEntry.objects.filter(act__startswith="run.").exists()
+    path = tmp_path / "wrong.yaml"
+    path.write_text(WRONG)
+    with pytest.raises(CommandError) as caught:
+        call_command("onboard", str(path), "--as", analyst.email, "--check")
+    same = [f"{path}: line {line}: {error['detail']}" for (line, _), error in zip(WHERE, found["errors"], strict=True)]
+    assert str(caught.value).splitlines() == same
+
+
+def test_an_account_that_is_not_ones_own_hides_nothing_else_of_the_file(program, outsider, account):
+    wrong = FILE.replace("parties", "partys")
+    answer = program(outsider).client.post("/api/v1/runs", wrong, content_type="application/yaml")
+    assert [(error["line"], error["pointer"]) for error in answer.json()["errors"]] == [
+        (2, "/account"),
+        (8, "/steps/create-instance/partys"),
+    ]
+
+
+def test_the_description_is_served_and_says_that_a_file_is_answered_at_once(program, analyst):
+    answer = program(analyst).get("/openapi.json")
+    assert answer.status_code == 200, answer.content
+    document = answer.json()
+    start = document["paths"]["/api/v1/runs"]["post"]
+    assert "`errors` has each thing to correct" in start["description"]
+    schema = start["responses"]["422"]["content"]["application/problem+json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/Problem"}
+    assert {"line", "pointer", "detail"} <= set(document["components"]["schemas"]["FieldError"]["properties"])
 
 
 # --- answering and following

@@ -111,6 +111,15 @@ def test_what_is_not_understood_does_not_hide_what_is_wrong_besides(analyst, ama
     assert not Run.objects.exists()
 
 
+def test_an_instance_without_a_name_does_not_hide_what_is_wrong_besides(analyst, amazon, queued, clock):
+    wrong = text().replace("name: Acme US", "name: ").replace("1111-2222-3333", "12345")
+    with pytest.raises(from_file.FileProblems) as caught:
+        from_file.onboard(from_file.read(wrong), person=analyst, now=clock())
+    assert [line for line, _ in lines_of(caught.value)] == [18, 22]
+    assert caught.value.problems[0].text == "the instance has no name"
+    assert not Run.objects.exists()
+
+
 def test_checking_looks_at_the_answers_and_keeps_nothing(analyst, amazon, queued, file):
     path = file(text())
     assert command("onboard", path, "--as", analyst.email, "--check") == f"{path}: fine\n"
@@ -155,6 +164,9 @@ def test_the_documentation_names_every_question_and_field():
         ("accounts: a", 1, "did you mean “account”"),
         ("account: a\nsteps:\n  requirements:\n    aws:\n      legal: perhaps", 5, "yes or no"),
         ("account: a\nsteps: x", 2, "names with values"),
+        ("steps: {}\naccount:", 2, "“account” is missing"),
+        ("steps: {}", 1, "“account” is missing"),
+        ("account: [a]", 1, "“account” must be one value"),
     ],
 )
 def test_what_can_not_be_understood_is_named_with_its_line(content, line, words):

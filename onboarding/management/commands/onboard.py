@@ -34,8 +34,9 @@ class Command(BaseCommand):
         person = person_named(options["person"])
         try:
             text = options["file"].read_text(encoding="utf-8")
-            file = from_file.check(text, person=person, now=timezone.now())
+            file = from_file.understood(text)
             if options["check"]:
+                from_file.check(file, person=person, now=timezone.now())
                 self.stdout.write(f"{options['file']}: fine")
                 return
             run = from_file.onboard(file, person=person, now=timezone.now())
