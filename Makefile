@@ -26,10 +26,10 @@ assets: install ## Fetch and build the front-end files, unless they are there
 	@$(PY) scripts/assets.py
 
 run: assets ## Start everything and say where (PORT=8001, PACE=fast|demo|real, WORKERS=2, SIMULATOR=no)
-	@$(PY) -m scripts.run --port $(PORT) --pace $(PACE) --workers $(WORKERS) $(if $(filter no,$(SIMULATOR)),--no-simulator)
+	@$(PY) -m scripts.run --port='$(PORT)' --pace='$(PACE)' --workers='$(WORKERS)' --simulator='$(SIMULATOR)'
 
 demo: assets ## Onboard an example to the end in a temporary stack, and show the steps (FILE=examples/….yaml)
-	@$(PY) -m scripts.demo $(FILE)
+	@$(PY) -m scripts.demo $(if $(FILE),'$(FILE)')
 
 manage: install ## A management command beside `make run` (CMD="status")
 	@$(PY) -m scripts.manage $(CMD)
@@ -38,7 +38,7 @@ owner: install ## Run a downloaded script as the owner of an AWS account of the 
 	@$(PY) -m scripts.owner "$(ACCOUNT)" "$(FILE)"
 
 simulator: install ## The local Amazon alone (PORT=8900, PACE=…)
-	@$(PY) -m simulator --port $(if $(filter file,$(origin PORT)),8900,$(PORT)) --data var/simulator-alone --pace $(PACE)
+	@$(PY) -m scripts.amazon --port='$(if $(filter file,$(origin PORT)),8900,$(PORT))' --pace='$(PACE)'
 
 test: assets test-needs ## All tests
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder

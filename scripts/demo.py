@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import yaml
 
+from scripts import typed
 from scripts.owner import environment_of
 from scripts.stack import ROOT, Stack, StackError
 from scripts.visitor import VisitFailed, Visitor
@@ -243,7 +243,7 @@ def main() -> int:
     email = {person.id: person.email for person in PEOPLE}
     began = time.monotonic()
     try:
-        file = yaml.safe_load(options.file.read_text(encoding="utf-8"))
+        file = typed.onboarding_file(options.file)
         account, accounts = str(file["account"]), aws_accounts(file)
         with tempfile.TemporaryDirectory(prefix="portal-demo-") as folder:
             print("Starting everything on free ports …", flush=True)
@@ -263,10 +263,7 @@ def main() -> int:
                 run = onboard(stack, options.file.resolve(), email["analyst"], approver)
                 rows, jobs = json.loads(stack.manage("shell", "-v", "0", "-c", ENDED.format(run=run)).stdout)
                 exchanges, problems = hold_against_description(stack)
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        print(f"{options.file}: {error}", file=sys.stderr)
-        return 1
-    except (StackError, VisitFailed) as error:
+    except (StackError, VisitFailed, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"\n{table(rows)}\n")

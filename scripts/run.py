@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from scripts import typed
 from scripts.stack import ROOT, Stack, StackError, read_env
 
 COLOURS = {"web": 36, "worker": 33, "clock": 35, "simulator": 34, "redis": 90}
@@ -78,11 +79,11 @@ def _short(path: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", default="8000")
     parser.add_argument("--folder", type=Path, default=ROOT / "var")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--pace", choices=["fast", "demo", "real"], default="demo")
-    parser.add_argument("--no-simulator", action="store_true")
+    parser.add_argument("--workers", default="2")
+    parser.add_argument("--pace", default="demo")
+    parser.add_argument("--simulator", default="yes")
     options = parser.parse_args()
     terminal = Terminal()
     stopped = threading.Event()
@@ -99,18 +100,19 @@ def main() -> int:
     code = 0
     stack: Stack | None = None
     try:
+        simulator = typed.simulator(options.simulator)
         stack = Stack(
             options.folder,
-            port=options.port,
-            workers=options.workers,
-            simulator=not options.no_simulator,
-            pace=options.pace,
+            port=typed.port(options.port),
+            workers=typed.workers(options.workers),
+            simulator=simulator,
+            pace=typed.pace(options.pace),
             environment=read_env(own) if own.exists() else {},
             on_line=terminal.line,
         )
         terminal.say("Starting …")
         stack.start()
-        terminal.say(greeting(stack, terminal, not options.no_simulator))
+        terminal.say(greeting(stack, terminal, simulator))
         stack.watch(stopped, lambda text: terminal.say(terminal.loud(text)))
     except KeyboardInterrupt:
         terminal.say("\nStopping …")
