@@ -55,7 +55,7 @@ def onboarding_file(path: Path) -> dict[str, Any]:
         raise StackError(f"FILE={path} can't be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError):
         raise StackError(f"FILE={path} is not YAML; docs/from-a-file.md says how it is written") from None
-    steps = content.get("steps") if isinstance(content, dict) else None
+    steps: Any = content.get("steps") if isinstance(content, dict) else None
     shaped = isinstance(steps, dict) and all(
         isinstance(step, dict) and all(isinstance(question, dict) for question in step.values())
         for step in steps.values()
