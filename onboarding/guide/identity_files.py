@@ -26,8 +26,8 @@ from onboarding.guide.plan import Call, Ref, Until
 from onboarding.guide.render.identity import command
 from onboarding.guide.step import GuideStep, Question, Situation
 from onboarding.guide.verify import may_look
+from onboarding.identity import countries, rules
 from onboarding.identity import manifest as manifests
-from onboarding.identity import rules
 from onboarding.identity.columns import COUNTRY_RULES, MAX_COLUMNS, MEANINGS, Kind
 from onboarding.identity.errors import BadManifest
 from onboarding.models import DatasetVersion, IdentityJob, Person, SourceFile
@@ -479,24 +479,16 @@ class Columns(Question):
         ]
 
 
-_COUNTRIES = {
-    "US": "United States",
-    "CA": "Canada",
-    "GB": "United Kingdom",
-    "DE": "Germany",
-    "FR": "France",
-    "ES": "Spain",
-    "IT": "Italy",
-    "IN": "India",
-    "JP": "Japan",
-}
+# Where the rules know most: these stand first.
+_FIRST_COUNTRIES = ("US", "CA", "GB", "DE", "FR", "ES", "IT", "IN", "JP")
 
 
 def _country_choices() -> list[tuple[str, str]]:
-    """The countries that the rules know, those with rules of their own by name and first."""
-    codes = sorted({code.upper() for code in rules.load(rules.AMAZON_ADS).maps["countries"].values()})
-    others = [(code, code) for code in codes if code not in _COUNTRIES]
-    return [("", "Every row names its country"), *_COUNTRIES.items(), *others]
+    """The countries that the rules know, by name."""
+    known = {code.upper() for code in rules.load(rules.AMAZON_ADS).maps["countries"].values()}
+    others = [code for code in countries.names() if code in known and code not in _FIRST_COUNTRIES]
+    named = [(code, countries.in_words(code)) for code in (*_FIRST_COUNTRIES, *others)]
+    return [("", "Every row names its country"), *named]
 
 
 class Country(Question):
@@ -523,7 +515,8 @@ class Country(Question):
 
     @classmethod
     def summary(cls, answer: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [("Country", str(answer.get("country") or "As each row says"))]
+        country = str(answer.get("country") or "")
+        return [("Country", countries.in_words(country) if country else "As each row says")]
 
 
 class Report(Question):

@@ -9,6 +9,7 @@ from typing import Any
 
 from onboarding.guide.identity_files import KIND_WORDS
 from onboarding.guide.identity_work import OPEN
+from onboarding.identity import countries
 from onboarding.identity.columns import MEANINGS
 from onboarding.models import Dataset, DatasetVersion, IdentityJob, Instance, Run, SourceFile
 
@@ -205,7 +206,7 @@ def report_view(report: Mapping[str, Any]) -> ReportView:
         files=[{**file, "short": _file(file["name"])} for file in report["files"]],
         bytes=sum(file["bytes"] for file in report["files"]),
         rules=report["rules"],
-        country=report["country"] or "",
+        country=countries.in_words(report["country"] or ""),
         completeness=completeness,
         forecast=forecast,
         combinations=combinations,

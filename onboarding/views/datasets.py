@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from onboarding.engine.authority import MAY_ASK
 from onboarding.guide.identity_files import KIND_WORDS
+from onboarding.identity import countries
 from onboarding.models import Dataset, DatasetVersion, IdentityJob
 from onboarding.selectors import datasets as selector
 from onboarding.services import identity_files as services
@@ -88,7 +89,7 @@ def _facts(dataset: Dataset, found: DatasetVersion) -> list[Row]:
         Row("Bucket", f"s3://{dataset.bucket}/{dataset.prefix}", mono=True),
         Row("Files", found.get_origin_display()),
         Row("Columns", columns or "Not chosen yet"),
-        Row("Country", found.country or "As each row says"),
+        Row("Country", countries.in_words(found.country) if found.country else "As each row says"),
         Row("Values", values if found.manifest else "Not prepared"),
         Row("Brought by", str(found.made_by or "")),
     ]

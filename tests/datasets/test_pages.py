@@ -45,20 +45,23 @@ def test_the_wizard_waits_for_the_work_and_shows_what_it_found(files, page):
     assert "which column is the key" in text_of(page("q/columns/", **chosen, **wrong))
     right = {f"columns-{n}-kind": kinds[name] for n, name in enumerate(HEADER)}
     assert page("q/columns/", **chosen, **right)["Location"].endswith("q/country/")
-    assert page("q/country/", country="US")["Location"].endswith("q/report/")
+    assert "United States (US)" in text_of(page("q/country/")) and "Austria (AT)" in text_of(page("q/country/"))
+    assert page("q/country/", country="AT")["Location"].endswith("q/report/")
     assert "Checking the files" in text_of(page("q/report/"))
     files.jobs()
     report = text_of(page("q/report/"))
-    assert "20 100.0 %" in report and "How complete each column is" in report
+    assert "20 100.0 %" in report and "How complete each column is" in report and "country Austria (AT)" in report
     assert page("q/report/", note="").status_code == 422
     assert page("q/report/", read="on")["Location"].endswith("q/hashing/")
     assert page("q/hashing/", rules="amazon-ads-1")["Location"].endswith("review/")
     review = text_of(page("review/"))
     assert "s3://acme-data/amc/customers/v1" in review and "amazon-ads-1" in review
+    assert "Country Austria (AT)" in review
     assert page("review/", note="").status_code == 302
     request = files.step(files.KEY).requests.get()
     asked = text_of(browser(files.approver).get(f"/requests/{request.pk}/"))
     assert "s3://acme-data/amc/customers/v1" in asked and "usable rows" in asked.lower()
+    assert "Country of rows that name none Austria (AT)" in asked
 
 
 def test_the_pages_of_data_sets(files, page):
@@ -70,6 +73,7 @@ def test_the_pages_of_data_sets(files, page):
     assert "customers" in listed and "New version" in listed
     version = page.client.get(f"/datasets/{dataset.pk}/versions/1/")
     assert "Rows written" in text_of(version) and "Nothing is wrong" in text_of(version)
+    assert "Country United States (US)" in text_of(version)
     assert page.client.get(f"/datasets/{dataset.pk}/versions/2/").status_code == 404
     begun = page.client.post(f"/datasets/{dataset.pk}/new-version")
     run = Run.objects.get(procedure="dataset")

@@ -8,6 +8,7 @@ from typing import Any
 
 from onboarding.guide.differences import statements
 from onboarding.guide.plan import Ref
+from onboarding.identity import countries
 
 # Parameters under the names that people know them by; what has no name here is read out ("queryLogStatus": Query log
 # status). An empty name is a level that says nothing to people: what is below it stands alone.
@@ -96,6 +97,8 @@ _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 def facts_of(service: str, params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters of a call as labels and values, a policy's statements as one each."""
+    if service == "identity" and isinstance(params.get("country"), str):
+        params = {**params, "country": countries.in_words(params["country"])}
     return list(_facts(params, {**LABELS, **SERVICE_LABELS.get(service, {})}))
 
 
