@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class Control:
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "health"): self._health,
             ("POST", "reset"): self._reset,
+            ("POST", "snapshots"): self._snapshot,
             ("GET", "clock"): self._clock,
             ("POST", "clock"): self._advance,
             ("GET", "pace"): self._pace,
@@ -44,6 +46,7 @@ class Control:
             ("POST", "settings"): self._set_settings,
             ("GET", "rules"): self._rules,
             ("POST", "rules"): self._add_rule,
+            ("PUT", "rules"): self._set_rules,
             ("DELETE", "rules"): self._clear_rules,
             ("GET", "holds"): self._holds,
             ("GET", "exchanges"): self._exchanges,
@@ -66,6 +69,8 @@ class Control:
             if request.method == "POST" and len(parts) == 3:
                 if parts[0] == "holds" and parts[2] == "release":
                     return _json(self._release(parts[1]))
+                if parts[0] == "snapshots" and parts[2] == "restore":
+                    return _json(self._restore(parts[1]))
                 if parts[0] == "people" and parts[2] == "revoke":
                     return _json(self._revoke(parts[1]))
             known = [method for method, path in self._routes if path == what]
@@ -80,6 +85,14 @@ class Control:
 
     def _reset(self, _: Request) -> Any:
         self._simulator.reset()
+        return {"status": "ok"}
+
+    def _snapshot(self, _: Request) -> Any:
+        return {"id": self._simulator.snapshot()}
+
+    def _restore(self, number: str) -> Any:
+        if not number.isdecimal() or not self._simulator.restore(int(number)):
+            raise ControlError(404, f"there is no snapshot {number}")
         return {"status": "ok"}
 
     def _clock(self, _: Request) -> Any:
@@ -114,12 +127,21 @@ class Control:
     def _add_rule(self, request: Request) -> Any:
         return self._simulator.rules.add(_body(request))
 
+    def _set_rules(self, request: Request) -> Any:
+        rules = _body(request).get("rules")
+        if not isinstance(rules, list) or not all(isinstance(one, dict) for one in rules):
+            raise ControlError(400, "rules must be a list of rules")
+        return self._simulator.rules.replace(rules)
+
     def _clear_rules(self, _: Request) -> Any:
         self._simulator.rules.clear()
         return {"status": "ok"}
 
-    def _holds(self, _: Request) -> Any:
-        return self._simulator.holds.all()
+    def _holds(self, request: Request) -> Any:
+        wait = request.args.get("wait", "0")
+        if not re.fullmatch(r"[0-9](\.[0-9]{1,3})?", wait):
+            raise ControlError(400, "wait must be a number of seconds below 10")
+        return self._simulator.holds.all(float(wait))
 
     def _release(self, number: str) -> Any:
         if not number.isdecimal() or not self._simulator.holds.release(int(number)):

@@ -39,6 +39,24 @@ class Rules:
 
     def add(self, wanted: Mapping[str, Any]) -> Document:
         """Set a rule and return it with its id. Raises ValueError when it is not a rule."""
+        rule = self._checked(wanted)
+        with self._world.change():
+            return self._put(rule)
+
+    def replace(self, wanted: list[Mapping[str, Any]]) -> list[Document]:
+        """Set these rules instead of all others, between two requests. Raises ValueError when one is not a rule."""
+        rules = [self._checked(one) for one in wanted]
+        with self._world.change():
+            self.clear()
+            return [self._put(rule) for rule in rules]
+
+    def _put(self, rule: Document) -> Document:
+        rule["id"] = self._world.next_number("misbehave.rule", start=1)
+        self._table.put(f"{rule['id']:09d}", rule)
+        return rule
+
+    @staticmethod
+    def _checked(wanted: Mapping[str, Any]) -> Document:
         unknown = set(wanted) - {"operation", "nth", "times", "account", "action"}
         if unknown:
             raise ValueError(f"a rule has no {', '.join(sorted(unknown))}")
@@ -47,7 +65,7 @@ class Rules:
             raise ValueError('operation must be like "amc:createInstance" or "cleanrooms:*"')
         if account is not None and not isinstance(account, str):
             raise ValueError("account must be an AMC account id or an AWS account id")
-        rule = {
+        return {
             "operation": operation,
             "nth": _number(wanted.get("nth", 1), "nth", 1),
             "times": None if wanted.get("times", 1) is None else _number(wanted.get("times", 1), "times", 1),
@@ -56,10 +74,6 @@ class Rules:
             "seen": 0,
             "fired": 0,
         }
-        with self._world.change():
-            rule["id"] = self._world.next_number("misbehave.rule", start=1)
-            self._table.put(f"{rule['id']:09d}", rule)
-        return rule
 
     def all(self) -> list[Document]:
         """Every rule, oldest first."""
@@ -98,7 +112,7 @@ class Holds:
     """Requests that wait, before or after their effect, until they are released or their client goes away."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._numbers = itertools.count(1)
         self._held: dict[int, tuple[Document, threading.Event]] = {}
         self._closed = False
@@ -119,6 +133,7 @@ class Holds:
         with self._lock:
             number = next(self._numbers)
             self._held[number] = ({"id": number, "operation": operation, "account": account, "when": when}, event)
+            self._lock.notify_all()
         try:
             while not event.wait(0.05):
                 if self._closed or over() or (connection is not None and _gone(connection)):
@@ -138,9 +153,14 @@ class Holds:
                 raise ConnectionCut
             time.sleep(min(left, 0.05))
 
-    def all(self) -> list[Document]:
-        """What is held: id, operation, account and whether "before" or "after" the effect."""
+    def all(self, wait: float = 0) -> list[Document]:
+        """What is held: id, operation, account and whether "before" or "after" the effect.
+
+        Where nothing is, something may become so for up to `wait` seconds.
+        """
         with self._lock:
+            if not self._held and wait:
+                self._lock.wait(wait)
             return [description for description, _ in self._held.values()]
 
     def release(self, number: int) -> bool:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from simulator.store import Document, World
 
 if TYPE_CHECKING:
     from simulator.aws.front import AwsFront
+    from simulator.aws.moto_state import MotoCopy
 
 log = logging.getLogger("simulator")
 
@@ -57,6 +59,15 @@ _LOGIN = {
     "/user/profile": "lwa:profile",
 }
 _DEFAULTS: Document = {"page_size": 100, "customer_pays": False, "role_delay": 2.0, "amc_rate": 0.0}
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A world to go back to."""
+
+    documents: dict[str, dict[str, str]]
+    aws: MotoCopy
+    exchanges: list[Document]
 
 
 class Simulator:
@@ -89,6 +100,7 @@ class Simulator:
         self._amc_rate = float(self.settings()["amc_rate"])
         self.capture = capture.Capture(data_dir / "exchanges.jsonl" if data_dir else None)
         self._control = control.Control(self) if with_control else None
+        self._snapshots: dict[int, _Snapshot] = {}
         if not len(self.world.table("people")):
             self._seed()
 
@@ -191,6 +203,32 @@ class Simulator:
             self.pace.set(pace)
             self.change_settings(settings)
         self.capture.clear()
+
+    def snapshot(self) -> int:
+        """Keep the world as it is, with all its exchanges, for `restore`; its number."""
+        aws = self.aws
+        with self.world.lock:
+            number = len(self._snapshots) + 1
+            self._snapshots[number] = _Snapshot(self.world.copy(), aws.copy(), self.capture.since(0))
+        return number
+
+    def restore(self, number: int) -> bool:
+        """Have the world as it was when that snapshot was made; False if there is none. As often as one likes.
+
+        What is under way is cut, as by a reset.
+        """
+        kept = self._snapshots.get(number)
+        if kept is None:
+            return False
+        self.capture.clear()
+        self._limits.clear()
+        aws = self.aws
+        with self.world.lock:
+            self.world.put_back(kept.documents)
+            aws.put_back(kept.aws)
+            self.change_settings({})
+        self.capture.put_back(kept.exchanges)
+        return True
 
     def close(self) -> None:
         """Let what is under way end, and put everything on disk."""

@@ -69,6 +69,15 @@ class Table:
         if key in self._rows:
             self._world.write(self._name, self._rows, key, None)
 
+    def texts(self) -> dict[str, str]:
+        """The documents by key, as they are kept."""
+        return dict(self._rows)
+
+    def take(self, texts: dict[str, str]) -> None:
+        """Put documents as `texts` gave them. Only inside `World.change()`."""
+        for key, text in texts.items():
+            self._world.write(self._name, self._rows, key, text)
+
     def load(self, key: str, text: str) -> None:
         """Take over a row as it was read from disk."""
         self._rows[key] = text
@@ -153,12 +162,22 @@ class World:
 
     def reset(self) -> None:
         """Forget everything."""
+        self.put_back({})
+
+    def copy(self) -> dict[str, dict[str, str]]:
+        """All documents, to be put back by `put_back`."""
+        with self.lock:
+            return {name: table.texts() for name, table in self._tables.items()}
+
+    def put_back(self, copy: dict[str, dict[str, str]]) -> None:
+        """Have everything as it was when `copy` was made, in the same order."""
         with self.lock, self.change():
             for name in list(self._tables):
                 table = self._tables[name]
-                keys = table.keys()
-                for key in keys:
+                for key in table.under(""):
                     table.delete(key)
+            for name, texts in copy.items():
+                self.table(name).take(texts)
 
     def close(self) -> None:
         """Close the file. Nothing may be asked afterwards."""

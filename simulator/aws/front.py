@@ -19,7 +19,7 @@ from simulator.aws import authorize, native, s3, service, signatures, sts, wire
 from simulator.aws.errors import AwsError
 from simulator.aws.identity import SESSIONS, Call, Caller, Unknown, identify
 from simulator.aws.inventory import inventory
-from simulator.aws.moto_state import MotoState
+from simulator.aws.moto_state import MotoCopy, MotoState
 from simulator.aws.registry import HANDLERS
 from simulator.aws.wire import Answer, Environ
 from simulator.clock import SimClock
@@ -319,6 +319,17 @@ class AwsFront:
         """Forget moto's part; the world's own tables are the caller's to reset."""
         with self.world.lock:
             self.moto.reset()
+
+    def copy(self) -> MotoCopy:
+        """moto's part, to be put back; the world's own tables are the caller's to copy."""
+        with self.world.lock:
+            return self.moto.copy()
+
+    def put_back(self, copy: MotoCopy) -> None:
+        """Have moto's part as it was when `copy` was made."""
+        with self.world.lock:
+            self.moto.put_back(copy)
+            self._keep()
 
     def close(self) -> None:
         """Save and let go."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import pickle
 import shutil
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
@@ -202,6 +204,14 @@ def _own(method: Callable[Concatenate[MotoState, _P], _R]) -> Callable[Concatena
     return wrapped
 
 
+@dataclass(frozen=True)
+class MotoCopy:
+    """moto's part of a world as it was, and the folder with the bodies of its objects."""
+
+    state: bytes
+    bodies: Path
+
+
 class MotoState:
     """moto's part of the world, in `directory` (a temporary one when None). Several may live in one process."""
 
@@ -213,6 +223,8 @@ class MotoState:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._bodies = self.directory / "objects"
         self._bodies.mkdir(exist_ok=True)
+        self._copies = self.directory / "copies"
+        shutil.rmtree(self._copies, ignore_errors=True)
         self._doomed: list[Path] = []
         self._away: dict[str, dict[str, Any]] = {}
         self._file = self.directory / "moto.pickle"
@@ -416,15 +428,9 @@ class MotoState:
     @_own
     def save(self) -> None:
         """Write everything to disk. Call it with the world's lock held."""
-        state: dict[str, Any] = {}
-        for service, backends in _BACKENDS.items():
-            state[service] = {
-                account: dict(regions.items()) for account, regions in backends.items() if any(True for _ in regions)
-            }
-        state["bucket_accounts"] = dict(s3_backends.bucket_accounts)
         half = self._file.with_suffix(".new")
         with half.open("wb") as target:
-            pickle.dump(state, target, protocol=pickle.HIGHEST_PROTOCOL)
+            pickle.dump(_state(), target, protocol=pickle.HIGHEST_PROTOCOL)
         half.replace(self._file)
         for path in _Bodies.doomed:
             path.unlink(missing_ok=True)
@@ -433,14 +439,27 @@ class MotoState:
         for tracked in (FileKey, FileMultipart):
             cast(Any, tracked).instances_tracked.clear()
 
+    @_own
+    def copy(self) -> MotoCopy:
+        """Everything, to be put back by `put_back` for as long as the process lives."""
+        bodies = self._copies / uuid.uuid4().hex
+        bodies.mkdir(parents=True)
+        for path in _Bodies.directory.iterdir():
+            # A body is written once and never changed.
+            os.link(path, bodies / path.name)
+        return MotoCopy(pickle.dumps(_state(), protocol=pickle.HIGHEST_PROTOCOL), bodies)
+
+    @_own
+    def put_back(self, copy: MotoCopy) -> None:
+        """Have everything as it was when `copy` was made."""
+        self.reset()
+        for path in copy.bodies.iterdir():
+            os.link(path, _Bodies.directory / path.name)
+        _take(pickle.loads(copy.state))  # noqa: S301  (our own, never out of this process)
+
     def _load(self) -> None:
         with self._file.open("rb") as source:
-            state = pickle.load(source)  # noqa: S301  (our own file, in the simulator's own directory)
-        s3_backends.bucket_accounts.update(state.pop("bucket_accounts"))
-        for service, accounts in state.items():
-            for account, regions in accounts.items():
-                for region, backend in regions.items():
-                    _BACKENDS[service][account][region] = backend
+            _take(pickle.load(source))  # noqa: S301  (our own file, in the simulator's own directory)
 
     def _sweep(self) -> None:
         """Delete bodies that nothing refers to, left by a process that was killed."""
@@ -487,6 +506,26 @@ def _names(keys: list[Any]) -> set[str]:
 
 def _contents() -> list[tuple[str, dict[str, Any]]]:
     return [*_BACKENDS.items(), ("bucket_accounts", cast(dict[str, Any], s3_backends.bucket_accounts))]
+
+
+def _state() -> dict[str, Any]:
+    """All that moto's backends hold."""
+    state: dict[str, Any] = {}
+    for service, backends in _BACKENDS.items():
+        state[service] = {
+            account: dict(regions.items()) for account, regions in backends.items() if any(True for _ in regions)
+        }
+    state["bucket_accounts"] = dict(s3_backends.bucket_accounts)
+    return state
+
+
+def _take(state: dict[str, Any]) -> None:
+    """Put what `_state` gave into moto's backends, which are empty."""
+    s3_backends.bucket_accounts.update(state.pop("bucket_accounts"))
+    for service, accounts in state.items():
+        for account, regions in accounts.items():
+            for region, backend in regions.items():
+                _BACKENDS[service][account][region] = backend
 
 
 def _clear() -> None:

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import boto3
 import httpx
 import pytest
 
@@ -143,6 +144,88 @@ def test_a_held_request_ends_when_its_client_goes_away(clean):
     while clean.get("/_simulator/holds").json():
         assert time.monotonic() < until
     assert names(clean, sent).count("Controlled") == 0
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_who_asks_for_what_is_held_may_wait_for_it(clean, held):
+    rule(clean, "amc:listInstances", "hold_before")
+    with ThreadPoolExecutor() as pool:
+        began = time.monotonic()
+        asked = pool.submit(clean.get, "/_simulator/holds?wait=9")
+        if held:
+            answer = pool.submit(clean.get, "/amc/instances", headers=headers(clean))
+            (one,) = asked.result().json()
+            assert one["operation"] == "amc:listInstances"
+            assert clean.post(f"/_simulator/holds/{one['id']}/release").status_code == 200
+            assert answer.result().status_code == 200
+        else:
+            assert asked.result().json() == [] and time.monotonic() - began >= 9
+
+
+@pytest.mark.parametrize("wait", ["10", "-1", "soon", "nan"])
+def test_nobody_waits_for_ever(clean, wait):
+    assert clean.get("/_simulator/holds", params={"wait": wait}).status_code == 400
+
+
+def test_rules_are_set_instead_of_all_others(clean):
+    rule(clean, "amc:createInstance", "throttle")
+    wanted = [
+        {"operation": "amc:listInstances", "times": None, "action": {"kind": "slow", "seconds": 0}},
+        {"operation": "amc:*", "action": {"kind": "error", "status": 503}},
+    ]
+    assert clean.put("/_simulator/rules", json={"rules": wanted}).status_code == 200
+    assert [one["operation"] for one in clean.get("/_simulator/rules").json()] == ["amc:listInstances", "amc:*"]
+    assert clean.get("/amc/instances", headers=headers(clean)).status_code == 200
+    assert clean.post("/amc/instances", json=CREATE, headers=headers(clean)).status_code == 503
+    # One that is none leaves all as they were.
+    for wrong in ([*wanted, {"operation": "none"}], "rules", [1]):
+        assert clean.put("/_simulator/rules", json={"rules": wrong}).status_code == 400
+    assert len(clean.get("/_simulator/rules").json()) == 2
+    assert clean.put("/_simulator/rules", json={"rules": []}).json() == []
+
+
+def test_a_snapshot_is_gone_back_to_as_often_as_one_likes(clean, running):
+    def aws(service):
+        return boto3.client(
+            service,
+            endpoint_url=running.url,
+            region_name="us-east-1",
+            aws_access_key_id=AWS,
+            aws_secret_access_key="any",
+        )
+
+    def seen():
+        s3, roles = aws("s3"), aws("iam").list_roles()["Roles"]
+        bodies = {
+            one["Key"]: s3.get_object(Bucket="kept", Key=one["Key"])["Body"].read()
+            for one in s3.list_objects_v2(Bucket="kept")["Contents"]
+        }
+        return bodies, sorted(role["RoleName"] for role in roles), names(clean, headers(clean))
+
+    s3, iam = aws("s3"), aws("iam")
+    s3.create_bucket(Bucket="kept")
+    s3.put_object(Bucket="kept", Key="one", Body=b"first")
+    iam.create_role(RoleName="kept", AssumeRolePolicyDocument="{}")
+    clean.post("/amc/instances", json=CREATE, headers=headers(clean))
+    clean.post("/_simulator/clock", json={"advance": 86400})
+    wanted, ahead = seen(), clean.get("/_simulator/clock").json()["ahead"]
+    exchanges = clean.get("/_simulator/exchanges").json()
+    number = clean.post("/_simulator/snapshots").json()["id"]
+    for reset in (False, True):
+        s3.put_object(Bucket="kept", Key="one", Body=b"second")
+        s3.put_object(Bucket="kept", Key="two", Body=b"third")
+        iam.delete_role(RoleName="kept")
+        clean.post("/amc/instances", json={**CREATE, "instanceName": "Later"}, headers=headers(clean))
+        clean.post("/_simulator/clock", json={"advance": 86400})
+        assert seen() != wanted
+        if reset:
+            clean.post("/_simulator/reset")
+        assert clean.post(f"/_simulator/snapshots/{number}/restore").status_code == 200
+        assert clean.get("/_simulator/exchanges").json() == exchanges
+        assert (seen(), clean.get("/_simulator/clock").json()["ahead"]) == (wanted, ahead)
+    for wrong in (number + 1, "x"):
+        assert clean.post(f"/_simulator/snapshots/{wrong}/restore").status_code == 404
+    clean.post("/_simulator/reset")
 
 
 @pytest.mark.parametrize(("kind", "values"), [("hold_before", {}), ("slow", {"seconds": 3600})])
