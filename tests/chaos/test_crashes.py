@@ -11,6 +11,15 @@ from tests.chaos.schedule import schedule
 
 # The calls that are made whatever happens, each counted once for each phase that makes it.
 MADE = 130
+# What a way makes depends on where it is cut off in these three places alone.
+SOMETIMES = {
+    # Whose answer to the making of a table was lost finds its job in the list; whoever got it was told the job.
+    ("identity", "amc:listCollaborationIdMappingJobs"),
+    ("replace-dataset", "amc:listCollaborationIdMappingJobs"),
+    # Only whoever gets the answer to a refresh is given a tracking id; else the new job is found in the list, which is
+    # read before every refresh.
+    ("refresh", "amc:getCollaborationIdMappingJobForTrackingId"),
+}
 
 
 @pytest.mark.timeout(1220)
@@ -21,10 +30,10 @@ def test_a_worker_killed_at_every_call_of_every_procedure_at_each_of_three_point
         if line.startswith("ok "):
             words, _, rest = line.partition(" killed ")
             killed[rest.partition("went on")[0].strip()].add(tuple(words.split()[1:]))
-    # The program fails if a call was made on a way and no worker was killed at it there. A few calls are made on some
-    # of the ways alone, such as those for how AMC names a job: at once, behind a tracking id, or in its list.
+    # The program fails if a call was made on a way and no worker was killed at it there.
     calls = set.intersection(*killed.values())
-    assert len(calls) >= MADE, set.union(*killed.values()) - calls
+    assert set.union(*killed.values()) - calls <= SOMETIMES
+    assert len(calls) >= MADE
     assert {
         ("onboard", "amc:createInstance"),
         ("onboard", "iam:CreateRole"),
