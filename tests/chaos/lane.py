@@ -17,6 +17,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import httpx
@@ -159,10 +160,35 @@ def template(folder: Path) -> Path:
     begin_database(database, partial(call_command, "migrate", verbosity=0))
     # The last connection to close writes everything into the one file that is copied.
     warm_up()
+    _warm_people(database, folder / "warm.sqlite3")
     return database
 
 
+def _warm_people(empty: Path, scratch: Path) -> None:
+    """Do once what people do, in a portal of nobody, so that their forks need not build the forms and queries anew."""
+    from django.db import connection, connections
+
+    from onboarding.engine import queue
+    from onboarding.models import AmcAccount, AmcConnection
+
+    shutil.copyfile(empty, scratch)
+    connection.settings_dict["NAME"] = str(scratch)
+    login = AmcConnection.objects.create(label="Login", amazon_id="amzn1.account.NOBODY", refresh_token="none")
+    _team(AmcAccount.objects.create(entity_id=ENTITY, marketplace_id=MARKETPLACE, name="Harbour", connection=login))
+    with mock.patch.object(queue, "put", return_value=True):
+        ask("made")
+        approve()
+    _verify()
+    connections.close_all()
+    connection.settings_dict["NAME"] = str(empty)
+
+
 _FAILURES = "SELECT key, failure FROM onboarding_step WHERE state = 'failed'"
+
+
+def rule(operation: str, kind: str, nth: int = 1, times: int | None = 1, **values: Any) -> dict[str, Any]:
+    """A rule by which the simulator misbehaves at the nth matching call."""
+    return {"operation": operation, "nth": nth, "times": times, "action": {"kind": kind, **values}}
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -197,6 +223,8 @@ class Lane:
         self._reader: multiprocessing.process.BaseProcess | None = None
         self._seen: list[tuple[Any, ...]] = []
         self._look_at = 0.0
+        # The empty portal and Amazon with or without a partner, made once: a database, and a snapshot of the simulator.
+        self._begun: dict[bool, tuple[Path, int]] = {}
 
     def close(self) -> None:
         """Stop everything."""
@@ -318,12 +346,27 @@ class Lane:
         self.redis.flushall()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.database}{suffix}").unlink(missing_ok=True)
-        self.control("POST", "reset")
+        partner = upto == "partner"
+        if partner in self._begun:
+            database, snapshot = self._begun[partner]
+            self.control("POST", f"snapshots/{snapshot}/restore")
+            shutil.copyfile(database, self.database)
+        else:
+            self._begun[partner] = self._begin(partner)
         self.control("POST", "pace", {"preset": "fast", **(pace or {})})
-        shutil.copyfile(self.template, self.database)
         self._start_reading()
+
+    def _begin(self, partner: bool) -> tuple[Path, int]:
+        """Make an empty portal with its people, and Amazon with the roles; what they can be had from again."""
+        self.control("POST", "reset")
+        shutil.copyfile(self.template, self.database)
         tokens = self.control("GET", "token?person=admin")
-        self.act(_people, tokens["refresh_token"], upto == "partner")
+        self.act(_people, tokens["refresh_token"], partner)
+        kept = self.folder / f"begun-{int(partner)}.sqlite3"
+        with contextlib.closing(sqlite3.connect(self.database)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copyfile(self.database, kept)
+        return kept, self.control("POST", "snapshots")["id"]
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """Call the simulator's control API."""
@@ -333,15 +376,16 @@ class Lane:
 
     def misbehave(self, operation: str, kind: str, nth: int = 1, times: int | None = 1, **values: Any) -> None:
         """Set a rule: the nth matching call from now on."""
-        self.control(
-            "POST",
-            "rules",
-            {"operation": operation, "nth": nth, "times": times, "action": {"kind": kind, **values}},
-        )
+        self.control("POST", "rules", rule(operation, kind, nth, times, **values))
 
-    def exchanges(self) -> list[dict[str, Any]]:
-        """Everything that the simulator was asked and answered since it was reset."""
-        return [entry for entry in self.control("GET", "exchanges") if not entry.get("control")]
+    def misbehave_only(self, rules: list[dict[str, Any]]) -> None:
+        """Set these rules instead of all others, at once: the first that fits a call is the one that acts."""
+        self.control("PUT", "rules", {"rules": rules})
+
+    def exchanges(self, since: int = 0) -> list[dict[str, Any]]:
+        """What the simulator was asked and answered since it was reset, after the exchange with that number."""
+        found: list[dict[str, Any]] = self.control("GET", f"exchanges?since={since}")
+        return found
 
     @contextlib.contextmanager
     def database_held(self) -> Iterator[None]:
@@ -672,7 +716,7 @@ def _people(refresh_token: str, partner: bool) -> None:
     from django.conf import settings
     from django.utils import timezone
 
-    from onboarding.models import AmcAccount, AmcConnection, AwsConnection, Person, Role
+    from onboarding.models import AmcAccount, AmcConnection, AwsConnection
     from tests.aws_roles import make_portal_roles
 
     connection = AmcConnection.objects.create(
@@ -686,9 +730,7 @@ def _people(refresh_token: str, partner: bool) -> None:
         # Neither the list of instances nor the health of the role is due to be read.
         instances_read_at=timezone.now(),
     )
-    for role, email in PEOPLE.items():
-        person = Person.objects.create_user(f"amzn1.account.{role}", name=role.title(), email=email)
-        Role.objects.create(person=person, account=account, name=role)
+    _team(account)
     for number in (AWS_ACCOUNT, PARTNER) if partner else (AWS_ACCOUNT,):
         aws = AwsConnection(account=account, aws_account_id=number, state=AwsConnection.State.WORKING)
         aws.save()
@@ -696,6 +738,14 @@ def _people(refresh_token: str, partner: bool) -> None:
         aws.provisioner_role_arn, aws.reader_role_arn = make_portal_roles(url, number, aws.external_id)
         aws.next_check_at = timezone.now() + timedelta(days=1)
         aws.save()
+
+
+def _team(account: Any) -> None:
+    from onboarding.models import Person, Role
+
+    for role, email in PEOPLE.items():
+        person = Person.objects.create_user(f"amzn1.account.{role}", name=role.title(), email=email)
+        Role.objects.create(person=person, account=account, name=role)
 
 
 def _person(role: str) -> Any:

@@ -14,6 +14,7 @@ from tests.chaos.lane import (
     approve,
     ask,
     ask_for,
+    rule,
     sleeps,
     tick,
     until,
@@ -74,7 +75,7 @@ def _begin(lane: Lane, phase: Phase) -> None:
 def _walk(lane: Lane, phase: Phase, look: Callable[[], bool]) -> None:
     """Be the people of a phase: ask and approve whenever it is their turn, until it is done.
 
-    `look` is asked between, and says whether something has happened; raises Failed when nothing does for a while.
+    `look` waits a moment for something to happen, and says whether it has; raises Failed when nothing does for a while.
     """
     deadline, moves = time.monotonic() + 2 * SOON, lane.moves()
     while True:
@@ -88,7 +89,6 @@ def _walk(lane: Lane, phase: Phase, look: Callable[[], bool]) -> None:
             deadline = time.monotonic() + 2 * SOON
         if time.monotonic() > deadline:
             raise Failed(f"{phase.name}: nothing happened for {2 * SOON:g} s: {lane.states()}")
-        time.sleep(0.03)
 
 
 @contextlib.contextmanager
@@ -114,15 +114,16 @@ def sweep(
     """
     killed: set[Call] = set()
     missed: set[Call] = set() if only is None else set(only)
+    seen = 0
     phases = [phase for phase in PHASES if only is None or any(name == phase.name for name, _ in only)]
     with _way(lane):
         for phase in PHASES[: PHASES.index(phases[-1]) + 1]:
             _begin(lane, phase)
-            before = len(lane.exchanges())
+            seen = _last(lane.exchanges(seen), seen)
             _hold(lane, phase, point, killed, only)
 
             def look(phase: Phase = phase) -> bool:
-                held = lane.control("GET", "holds")[:1]
+                held = lane.control("GET", "holds?wait=0.1")[:1]
                 for one in held:
                     call = (phase.name, one["operation"])
                     killed.add(call)
@@ -132,23 +133,29 @@ def sweep(
 
             _walk(lane, phase, look)
             lane.control("DELETE", "rules")
-            made = {(phase.name, one["operation"]) for one in lane.exchanges()[before:]}
+            exchanges = lane.exchanges(seen)
+            seen = _last(exchanges, seen)
+            made = {(phase.name, one["operation"]) for one in exchanges}
             missed |= {call for call in made if only is None and not call[1].startswith(_NOT_CALLS)}
             phase.after(lane)
     return killed, missed - killed
 
 
+def _last(exchanges: list[dict[str, Any]], before: int) -> int:
+    """The number of the last of these exchanges; `before` if there are none."""
+    return int(exchanges[-1]["number"]) if exchanges else before
+
+
 def _hold(lane: Lane, phase: Phase, point: str, killed: set[Call], only: set[Call] | None) -> None:
     """Have the simulator hold the next call that was not crashed yet. The first rule that fits is the one that acts."""
-    lane.control("DELETE", "rules")
     kind = "hold_before" if point == POINTS[0] else "hold_after"
     if only is not None:
-        for _, operation in {call for call in only - killed if call[0] == phase.name}:
-            lane.misbehave(operation, kind, times=None)
+        wanted = {operation for of, operation in only - killed if of == phase.name}
+        lane.misbehave_only([rule(operation, kind, times=None) for operation in sorted(wanted)])
         return
-    for operation in [f"{service}*" for service in _NOT_CALLS] + [name for of, name in killed if of == phase.name]:
-        lane.misbehave(operation, "slow", times=None, seconds=0)
-    lane.misbehave("*", kind, times=None)
+    past = [f"{service}*" for service in _NOT_CALLS] + [name for of, name in killed if of == phase.name]
+    passed = [rule(operation, "slow", times=None, seconds=0) for operation in past]
+    lane.misbehave_only([*passed, rule("*", kind, times=None)])
 
 
 def _kill_at(
