@@ -1,12 +1,18 @@
 """The portal's settings as the tests run it: every variable that has no default gets a harmless value first."""
 
+import functools
 import os
 import sys
 import tempfile
 
+import redis.utils
+
 # What Python compiled is kept, also by the processes that tests start: they would spend seconds each on it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Each connection to Redis says the version of its client, which is looked up among all packages' files every time.
+redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 _VALUES = {
     "SECRET_KEY": "only-for-tests",
