@@ -20,15 +20,16 @@ from onboarding.clients.http import shared_client
 from onboarding.models import AmcAccount, AmcConnection, Person, Role
 from portal.signin import limits
 from simulator import people
-from simulator.testing import RunningSimulator, start_simulator
+from simulator.testing import start_simulator
 
 
 @functools.cache
-def _simulator() -> RunningSimulator:
+def _simulator() -> tuple[str, int]:
+    """The address of this process's local Amazon, and the snapshot with which every test begins."""
     running = start_simulator()
     atexit.register(running.stop)
     atexit.register(lambda: shared_client().close())
-    return running
+    return running.url, Amazon(running.url).control("POST", "snapshots")["id"]
 
 
 class Amazon:
@@ -75,7 +76,7 @@ class Amazon:
 @pytest.fixture
 def amazon(settings) -> Amazon:
     """A fresh local Amazon, and a portal whose settings point at it."""
-    url = _simulator().url
+    url, begun = _simulator()
     settings.AMC_URL = url
     settings.LOGIN_AUTHORIZE_URL = settings.SOCIAL_AUTH_AMAZON_AUTHORIZATION_URL = f"{url}/ap/oa"
     settings.LOGIN_TOKEN_URL = settings.SOCIAL_AUTH_AMAZON_ACCESS_TOKEN_URL = f"{url}/auth/o2/token"
@@ -85,10 +86,8 @@ def amazon(settings) -> Amazon:
     limits.BY_ADDRESS.clear()
     limits.BY_SESSION.clear()
     amazon = Amazon(url)
-    amazon.control("POST", "reset")
-    # A reset keeps the settings and the pace, which another test may have changed.
-    amazon.control("POST", "settings", page_size=100, customer_pays=False, role_delay=0, amc_rate=0)
-    amazon.control("POST", "pace", preset="fast")
+    # With it come the settings and the pace, which another test may have changed.
+    amazon.control("POST", f"snapshots/{begun}/restore")
     yield amazon
     amazon.http.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from django.utils import timezone
@@ -13,6 +14,7 @@ from onboarding.models import DatasetVersion, IdentityJob, Instance, Step, StepS
 from onboarding.services import runs
 from tests.engine.conftest import person
 from tests.join.conftest import PRIMARY, Joining, aws, connect, portal_itself
+from tests.prepared import prepared
 from tests.simulated import amazon, connected
 
 __all__ = ["amazon", "connected", "portal_itself"]
@@ -60,6 +62,12 @@ class Files(Joining):
 
     def before(self, where: str = "files", who: str = "portal", connected: bool = True, **facts) -> None:
         """Everything up to the data bucket, as if it had been done; `who` acts in AWS from then on."""
+        said = json.dumps([where, who, connected, facts], default=str, sort_keys=True)
+        key = ("before", type(self), self.account.entity_id, said)
+        prepared(key, self.amazon, [self], lambda: self._before(where, who, connected, facts))
+        self.s3 = aws(self.amazon.url, PRIMARY, "s3")
+
+    def _before(self, where: str, who: str, connected: bool, facts: dict) -> None:
         if connected:
             connect(self.account, self.amazon.url, PRIMARY)
         Instance.objects.filter(pk=self.run.instance_id).update(
@@ -74,21 +82,21 @@ class Files(Joining):
                 Step.objects.filter(pk=step.pk).update(state=StepState.READY)
                 break
             Step.objects.filter(pk=step.pk).update(state=StepState.DONE, answers=answers.get(step.key, {}))
-        self.s3 = aws(self.amazon.url, PRIMARY, "s3")
+        s3 = aws(self.amazon.url, PRIMARY, "s3")
         self.answer("data-bucket", "where", where=where)
         if where == "files":
             self.answer("data-bucket", "bucket", kind="new", name=BUCKET)
             self.answer("data-bucket", "folder", prefix="amc")
         else:
-            self.s3.create_bucket(Bucket=BUCKET)
+            s3.create_bucket(Bucket=BUCKET)
             closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-            self.s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
+            s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
             rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
-            self.s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [rule]})
+            s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [rule]})
             self.answer("data-bucket", "there", name=BUCKET)
         self.submit("data-bucket")
         if not connected:
-            self.s3.create_bucket(Bucket=BUCKET)
+            s3.create_bucket(Bucket=BUCKET)
         step = self.work("data-bucket")
         assert step.state == "done", step.failure
         Step.objects.filter(run=self.run, key="aws-access").update(answers={"who": {"who": who}})

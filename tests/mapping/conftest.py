@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from onboarding.services import mapping
 from simulator.matching.sample import Plan, Truth, write_sample
 from tests.join.conftest import PRIMARY, aws, portal_itself
 from tests.lifecycle.conftest import Hung, Lifecycle, life
+from tests.prepared import prepared
 from tests.simulated import amazon, connected
 
 __all__ = ["amazon", "connected", "life", "portal_itself"]
@@ -28,14 +30,21 @@ class Mapped(Hung):
     def __init__(self, life: Lifecycle, tmp_path) -> None:
         self.life, self.folder = life, tmp_path
         self.url, self.account = life.amazon.url, PRIMARY
+        self.truths: dict[str, Truth] = {}
+        self.prepared("mapped", self._begin)
+
+    def prepared(self, key: str, build: Callable[[], object]) -> None:
+        """Have this done, or put back what came of it in a test before."""
+        prepared(key, self.life.amazon, [self.life, self], build, own=[self.folder])
+
+    def _begin(self) -> None:
+        life = self.life
         self.membership = {"membershipIdentifier": life.joined().membership_id}
         life.instance.collaboration_status = "ACTIVE"
         life.instance.save()
         self.client("s3").create_bucket(Bucket=BUCKET)
         self.client("glue").create_database(DatabaseInput={"Name": "amc"})
         self.role("entityresolution")
-        self.rooms = self.client("cleanrooms")
-        self.truths: dict[str, Truth] = {}
 
     def dataset(self, name: str, rows: int = 600, seed: int = 1, known: bool = True, **plan) -> str:
         """A prepared sample as an ID namespace in the collaboration; its ARN. `known`: the portal has its rows."""
@@ -59,7 +68,7 @@ class Mapped(Hung):
             ],
             roleArn=f"arn:aws:iam::{PRIMARY}:role/service-role/amc-cleanrooms-entityresolution",
         )["idNamespaceArn"]
-        made = self.rooms.create_id_namespace_association(
+        made = self.client("cleanrooms").create_id_namespace_association(
             name=name,
             inputReferenceConfig={"inputReferenceArn": arn, "manageResourcePolicies": True},
             **self.membership,

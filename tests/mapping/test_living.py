@@ -22,8 +22,11 @@ __all__ = ["life"]
 
 @pytest.fixture
 def table(mapped, life) -> MappingTable:
-    mapped.dataset("people")
-    assert mapped.create("customers").state == "done"
+    def build() -> None:
+        mapped.dataset("people")
+        assert mapped.create("customers").state == "done"
+
+    mapped.prepared("a mapping table", build)
     return MappingTable.objects.get()
 
 

@@ -13,6 +13,7 @@ from onboarding.identity.check import look
 from onboarding.identity.prepare import Preparation, prepare
 from onboarding.models import CallRecord, Dataset, DatasetVersion, Step
 from tests.join.conftest import PRIMARY, Joining, aws, connect, joining, portal_itself  # noqa: F401
+from tests.prepared import prepared
 from tests.simulated import amazon, connected  # noqa: F401
 
 BUCKET, DATASET = "acme-data", "crm"
@@ -84,6 +85,10 @@ class Naming(Joining):
 
     def join_for_real(self, partners: tuple[str, ...] = ()) -> None:
         """Make the instance and join its collaboration, as the steps before do."""
+        key = ("joined", type(self), self.account.entity_id, partners)
+        prepared(key, self.amazon, [self], lambda: self._join_for_real(partners))
+
+    def _join_for_real(self, partners: tuple[str, ...]) -> None:
         instance = self.run.instance
         instance.instance_id = instance.aws_account_id = ""
         instance.save()
@@ -145,15 +150,20 @@ def naming(connected, amazon, portal_itself, monkeypatch, settings, tmp_path) ->
     monkeypatch.setattr(queue, "put", lambda ids: True)
     settings.POLL_SCALE = settings.RETRY_SCALE = 0.001
     world = Naming(amazon, connected, person(connected, "Mia", "analyst"), person(connected, "Paul", "approver"))
-    instance = world.run.instance
-    instance.instance_id, instance.aws_account_id = "amctest1", PRIMARY
-    instance.save()
-    Step.objects.filter(run=world.run, key="create-instance").update(answers={"aws-account": {"account_id": PRIMARY}})
-    Step.objects.filter(run=world.run, key="aws-access").update(answers={"who": {"who": "portal"}})
-    connect(connected, amazon.url, PRIMARY)
-    dataset = Dataset.objects.create(
-        instance=instance, aws_account_id=PRIMARY, name=DATASET, bucket=BUCKET, made_at=timezone.now()
-    )
-    version = DatasetVersion.objects.create(dataset=dataset, number=1, origin="s3", made_at=timezone.now())
-    world.keep(output_of(put_files(amazon.url, PRIMARY, tmp_path), PRIMARY, version))
+
+    def build() -> None:
+        instance = world.run.instance
+        instance.instance_id, instance.aws_account_id = "amctest1", PRIMARY
+        instance.save()
+        steps = Step.objects.filter(run=world.run)
+        steps.filter(key="create-instance").update(answers={"aws-account": {"account_id": PRIMARY}})
+        steps.filter(key="aws-access").update(answers={"who": {"who": "portal"}})
+        connect(connected, amazon.url, PRIMARY)
+        dataset = Dataset.objects.create(
+            instance=instance, aws_account_id=PRIMARY, name=DATASET, bucket=BUCKET, made_at=timezone.now()
+        )
+        version = DatasetVersion.objects.create(dataset=dataset, number=1, origin="s3", made_at=timezone.now())
+        world.keep(output_of(put_files(amazon.url, PRIMARY, tmp_path), PRIMARY, version))
+
+    prepared("naming", amazon, [world], build)
     return world
