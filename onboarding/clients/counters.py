@@ -9,25 +9,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
-import redis
-import structlog
-from django.conf import settings
+from redis import Redis
 
+from onboarding.clients import beside
 from onboarding.clients.failures import RemoteFailure
 
-log = structlog.get_logger(__name__)
 CALLS, SECONDS, BUCKETS = "portal:calls", "portal:call-seconds", "portal:call-buckets"
 LIMITS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-ANSWER_WITHIN = 0.25
-LEAVE_ALONE = 30.0
-_silent_until = 0.0
-
-
-@lru_cache(maxsize=2)
-def _redis(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN)
 
 
 @dataclass
@@ -52,20 +41,16 @@ def counted(service: str, operation: str) -> Iterator[Call]:
 
 
 def _count(service: str, operation: str, outcome: str, seconds: float) -> None:
-    global _silent_until
-    if time.monotonic() < _silent_until:
-        return
     bucket = next((str(limit) for limit in LIMITS if seconds <= limit), "+Inf")
-    try:
-        with _redis(settings.REDIS_URL).pipeline(transaction=False) as pipe:
+
+    def count(connection: Redis) -> None:
+        with connection.pipeline(transaction=False) as pipe:
             pipe.hincrby(CALLS, f"{service}|{operation}|{outcome}", 1)
             pipe.hincrbyfloat(SECONDS, service, seconds)
             pipe.hincrby(BUCKETS, f"{service}|{bucket}", 1)
             pipe.execute()
-    except redis.RedisError as error:
-        # Counting must never hold up the work: leave Redis alone for a while.
-        _silent_until = time.monotonic() + LEAVE_ALONE
-        log.warning("calls are not counted", error=type(error).__name__)
+
+    beside.attempt("the count of calls", count)
 
 
 def read() -> tuple[Mapping[str, int], Mapping[str, float], Mapping[str, int]]:
@@ -73,7 +58,7 @@ def read() -> tuple[Mapping[str, int], Mapping[str, float], Mapping[str, int]]:
 
     Raises redis.RedisError when Redis does not answer.
     """
-    with _redis(settings.REDIS_URL).pipeline(transaction=False) as pipe:
+    with beside.connection().pipeline(transaction=False) as pipe:
         for name in (CALLS, SECONDS, BUCKETS):
             pipe.hgetall(name)
         calls, seconds, buckets = pipe.execute()

@@ -8,19 +8,12 @@ Kept in Redis; losing it loses nothing but the pace.
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import Any
 
-import redis
-import structlog
-from django.conf import settings
+from onboarding.clients import beside
 
-log = structlog.get_logger(__name__)
-ANSWER_WITHIN = 0.25
-LEAVE_ALONE = 30.0
 # What a 429 without `Retry-After` means.
 USUAL_PAUSE = 1.0
-_silent_until = 0.0
 
 _NOW = """
 local now = tonumber(ARGV[1])
@@ -81,11 +74,6 @@ return '0'
 )
 
 
-@lru_cache(maxsize=2)
-def _redis(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN)
-
-
 def turn(account: str, who: str, *, going_on: bool = False, now: float | None = None) -> float:
     """Seconds until `who` may call for this AMC account; 0 for now, which takes the turn.
 
@@ -104,13 +92,5 @@ def _moment(now: float | None) -> str:
 
 
 def _run(script: str, account: str, *values: Any) -> Any:
-    global _silent_until
-    if time.monotonic() < _silent_until:
-        return None
-    try:
-        return _redis(settings.REDIS_URL).eval(script, 1, f"portal:pace:{account}", *values)
-    except redis.RedisError as error:
-        # Amazon's own limit holds without it.
-        _silent_until = time.monotonic() + LEAVE_ALONE
-        log.warning("no common pace", error=type(error).__name__)
-        return None
+    # Without Redis, Amazon's own limit holds.
+    return beside.attempt("the common pace", lambda redis: redis.eval(script, 1, f"portal:pace:{account}", *values))

