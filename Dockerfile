@@ -1,4 +1,6 @@
-# One image for web, workers and clock. BASE is any Debian-like image with Python 3.11 or newer and pip.
+# One image for web, workers and clock. BASE is any Debian-like image with Python 3.11 or newer and its venv.
+# Where packages come from an index of your own, three optional secrets say so while installing, and no image keeps them:
+# pip.conf, npmrc, and ca.pem (authorities, for those two to name as /run/secrets/ca.pem). docs/operations.md shows how.
 ARG BASE=python:3.11-slim-bookworm
 
 # --- the packages and the front-end files, built where compilers and npm may be
@@ -6,11 +8,14 @@ FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/portal
 COPY requirements/production.txt requirements/assets.txt requirements/
-RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --require-hashes -r requirements/production.txt
-RUN python3 -m venv /opt/npm && /opt/npm/bin/pip install --quiet --require-hashes -r requirements/assets.txt
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --require-hashes -r requirements/production.txt
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    python3 -m venv /opt/npm && /opt/npm/bin/pip install --quiet --require-hashes -r requirements/assets.txt
 COPY package.json package-lock.json .npmrc ./
 COPY scripts/assets.py scripts/assets.py
-RUN /opt/npm/bin/python scripts/assets.py --install-only
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc --mount=type=secret,id=ca.pem \
+    /opt/npm/bin/python scripts/assets.py --install-only
 COPY manage.py gunicorn.conf.py ./
 COPY portal portal
 COPY onboarding onboarding
@@ -25,13 +30,19 @@ RUN SECRET_KEY=build FIELD_KEYS=YnVpbGQtb25seS1idWlsZC1vbmx5LWJ1aWxkLW9ubHk= POR
     && /opt/venv/bin/python -m compileall -q portal onboarding manage.py
 COPY scripts/healthcheck.py scripts/healthcheck.py
 
+# --- the local Amazon's packages, apart from it for the same reason
+FROM ${BASE} AS simulator-build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+COPY requirements/simulator.txt requirements/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --require-hashes -r requirements/simulator.txt
+
 # --- the local Amazon, for trying out: `docker build --target simulator`
 FROM ${BASE} AS simulator
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/portal --create-home portal
 WORKDIR /srv/portal
-COPY requirements/simulator.txt requirements/
-RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --require-hashes -r requirements/simulator.txt
+COPY --from=simulator-build /opt/venv /opt/venv
 COPY simulator simulator
 USER 10001:10001
 EXPOSE 9000

@@ -51,6 +51,26 @@ class StackError(Exception):
     """The stack cannot start or go on; the text says in a few lines what to do."""
 
 
+def settings_for(amazon: str) -> dict[str, str]:
+    """The portal's settings for the local Amazon at that address."""
+    from simulator.people import CLIENT_ID, CLIENT_SECRET, PEOPLE
+
+    return {
+        "LOGIN_CLIENT_ID": CLIENT_ID,
+        "LOGIN_CLIENT_SECRET": CLIENT_SECRET,
+        "LOGIN_AUTHORIZE_URL": f"{amazon}/ap/oa",
+        "LOGIN_TOKEN_URL": f"{amazon}/auth/o2/token",
+        "LOGIN_PROFILE_URL": f"{amazon}/user/profile",
+        "AMC_URL": amazon,
+        "AWS_ENDPOINT_URL": amazon,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": PORTAL_AWS_ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "PORTAL_AWS_PRINCIPAL": f"arn:aws:iam::{PORTAL_AWS_ACCOUNT}:root",
+        "FIRST_ADMINS": next(person.email for person in PEOPLE if person.id == "admin"),
+    }
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as listener:
@@ -393,24 +413,9 @@ class Stack:
         values["REDIS_PORT"] = str(_keep_or_choose(values.get("REDIS_PORT")))
         values["REDIS_URL"] = f"redis://127.0.0.1:{values['REDIS_PORT']}/0"
         if self._simulator:
-            from simulator.people import CLIENT_ID, CLIENT_SECRET, PEOPLE
-
             values["SIMULATOR_PORT"] = str(_keep_or_choose(values.get("SIMULATOR_PORT")))
-            amazon = f"http://127.0.0.1:{values['SIMULATOR_PORT']}"
-            values |= {
-                "LOGIN_CLIENT_ID": CLIENT_ID,
-                "LOGIN_CLIENT_SECRET": CLIENT_SECRET,
-                "LOGIN_AUTHORIZE_URL": f"{amazon}/ap/oa",
-                "LOGIN_TOKEN_URL": f"{amazon}/auth/o2/token",
-                "LOGIN_PROFILE_URL": f"{amazon}/user/profile",
-                "AMC_URL": amazon,
-                "AWS_ENDPOINT_URL": amazon,
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "AWS_ACCESS_KEY_ID": PORTAL_AWS_ACCOUNT,
-                "AWS_SECRET_ACCESS_KEY": "local",
-                "PORTAL_AWS_PRINCIPAL": f"arn:aws:iam::{PORTAL_AWS_ACCOUNT}:root",
-            }
-            values.setdefault("FIRST_ADMINS", next(person.email for person in PEOPLE if person.id == "admin"))
+            given = settings_for(f"http://127.0.0.1:{values['SIMULATOR_PORT']}")
+            values = {**given, **values, **{name: given[name] for name in given if name != "FIRST_ADMINS"}}
         write_env(path, values)
         self.settings = {**values, **self._overrides}
 

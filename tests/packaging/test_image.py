@@ -14,11 +14,11 @@ import yaml
 from django.core.management import get_commands
 
 from scripts.lint import PRODUCTION
-from scripts.stack import ROOT, known_settings
+from scripts.stack import ROOT, known_settings, settings_for
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STAGES = {
-    name: text for text in re.split(r"(?m)^FROM ", DOCKERFILE)[1:] for name in re.findall(r"\A\S+ AS (\w+)", text)
+    name: text for text in re.split(r"(?m)^FROM ", DOCKERFILE)[1:] for name in re.findall(r"\A\S+ AS ([\w-]+)", text)
 }
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 OURS = {name: service for name, service in COMPOSE["services"].items() if "portal" in service["image"]}
@@ -60,7 +60,7 @@ def test_what_the_image_holds_is_enough_for_the_portal(image):
 
 def test_the_build_may_see_what_it_copies_and_nothing_of_ones_own():
     allowed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
-    for stage in ("build", "simulator"):
+    for stage in ("build", "simulator-build", "simulator"):
         for name in copied(stage):
             assert (ROOT / name).exists(), name
             assert name in allowed or re.sub(r"/[^/]+\.txt$", "/*.txt", name) in allowed, name
@@ -78,6 +78,38 @@ def test_every_package_is_installed_with_its_hash():
     installs = re.findall(r"pip install .*", DOCKERFILE)
     assert len(installs) == 3
     assert all("--require-hashes" in line for line in installs)
+
+
+SECRETS = {"pip install": ["pip.conf", "ca.pem"], "assets.py --install-only": ["npmrc", "ca.pem"]}
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_where_packages_come_from_is_a_secret_of_the_build_and_stays_outside_the_image():
+    runs = re.findall(r"(?m)^RUN (?:.*\\\n)*.*$", DOCKERFILE)
+    for words, wanted in SECRETS.items():
+        installing = [run for run in runs if words in run]
+        assert installing
+        for run in installing:
+            assert re.findall(r"--mount=type=secret,id=([^, ]+)", run) == wanted
+    named = {name for names in SECRETS.values() for name in names}
+    assert set(re.findall(r"--secret id=([^,]+),", OPERATIONS)) == named
+    # Nothing is fetched where a mount could leave a trace: what runs copies what was built.
+    for stage in ("runtime", "simulator"):
+        assert "--mount" not in STAGES[stage] and "install" not in STAGES[stage], stage
+    assert not re.search(r"(?i)index.url|registry=|_auth|https?://(?!build\.invalid)", DOCKERFILE)
+
+
+def test_the_settings_for_trying_the_images_are_those_of_the_local_stack():
+    block = OPERATIONS.split("cat >.env <<END\n")[1].split("\nEND\n")[0]
+    given = dict(line.split("=", 1) for line in block.splitlines())
+    made = {"POSTGRES_PASSWORD", "SECRET_KEY", "FIELD_KEYS", "PORTAL_URL", "ALLOWED_HOSTS"}
+    assert made <= set(given) and all("$(openssl" in given[name] for name in ("SECRET_KEY", "FIELD_KEYS"))
+    # The browser reaches it at the port that compose opens, the containers by its name.
+    ports, name = OURS["simulator"]["ports"][0], "http://simulator:9000"
+    outside = f"http://{ports.rpartition(':')[0]}"
+    expected = settings_for(name) | {"LOGIN_AUTHORIZE_URL": f"{outside}/ap/oa"}
+    assert {name: value for name, value in given.items() if name not in made} == expected
+    assert re.search(r'"--port", "(\d+)"', STAGES["simulator"])[1] == ports.rpartition(":")[2] == "9000"
 
 
 def test_compose_runs_each_process_and_the_local_amazon_only_when_asked():
