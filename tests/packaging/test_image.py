@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
 from django.core.management import get_commands
+from packaging.utils import canonicalize_name
 
 from scripts.lint import PRODUCTION
 from scripts.stack import ROOT, known_settings, settings_for
@@ -78,6 +81,35 @@ def test_every_package_is_installed_with_its_hash():
     installs = re.findall(r"pip install .*", DOCKERFILE)
     assert len(installs) == 3
     assert all("--require-hashes" in line for line in installs)
+
+
+def imported(folder: str) -> set[str]:
+    """The modules of others that the code below `folder` imports when it runs, wherever in a module that stands."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        waiting: list[ast.AST] = [ast.parse(path.read_text())]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                waiting += node.orelse
+                continue
+            waiting += ast.iter_child_nodes(node)
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return {name for name in found if name not in sys.stdlib_module_names and not (ROOT / name).exists()}
+
+
+@pytest.mark.parametrize(("lock", "folders"), [("production", ["portal", "onboarding"]), ("simulator", ["simulator"])])
+def test_what_an_image_imports_is_among_the_packages_that_it_has(lock, folders):
+    # The tests run where everything is installed: there a package that the image lacks is not missed.
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    locked = {canonicalize_name(name) for name in re.findall(r"(?m)^([\w.-]+)(?:\[.*\])?==", text)}
+    brought = packages_distributions()
+    modules = set().union(*map(imported, folders))
+    lacking = {name for name in modules if not {canonicalize_name(one) for one in brought.get(name, [name])} & locked}
+    assert "pyarrow" in modules and not lacking
 
 
 SECRETS = {"pip install": ["pip.conf", "ca.pem"], "assets.py --install-only": ["npmrc", "ca.pem"]}
