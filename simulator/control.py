@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from simulator import page, people
-from simulator.amc import instances
+from simulator.amc import executions, instances
 from simulator.amc.context import Call
 from simulator.aws import quotas
 from simulator.login import ADVERTISING, SCOPES
@@ -54,6 +54,7 @@ class Control:
             ("GET", "people"): self._people,
             ("GET", "world"): self._world,
             ("POST", "seed-instances"): self._seed_instances,
+            ("POST", "seed-executions"): self._seed_executions,
             ("GET", "quotas"): self._quotas,
             ("POST", "quotas"): self._set_quotas,
         }
@@ -195,6 +196,18 @@ class Control:
         seed_instances(self._simulator, account["id"], count, finished=finished)
         return {"status": "ok", "instances": count}
 
+    def _seed_executions(self, request: Request) -> Any:
+        body, amc = _body(request), self._simulator.amc
+        key = instances.key_of(str(body.get("account")), str(body.get("instance")))
+        instance, wanted = amc.table("instances").get(key), body.get("executions")
+        if instance is None:
+            raise ControlError(400, "account and instance must be those of an instance")
+        if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+            raise ControlError(400, "executions must be a list of objects")
+        with self._simulator.world.change():
+            made = [executions.put(amc, instance, *_execution(one))["id"] for one in wanted]
+        return {"status": "ok", "executions": made}
+
 
 def seed_instances(simulator: Simulator, account_id: str, count: int, *, finished: bool = True) -> None:
     """Give an AMC account `count` more standard instances that have been there for a while, or were just asked for."""
@@ -213,6 +226,21 @@ def seed_instances(simulator: Simulator, account_id: str, count: int, *, finishe
             amc.table("instances").put(instances.key_of(account_id, seeded["id"]), seeded)
 
 
+def seed_executions(simulator: Simulator, account_id: str, count: int) -> None:
+    """Give `count` standard instances of an AMC account queries whose results are nearly gone, and one of today."""
+    amc = simulator.amc
+    found = [amc.table("instances")[key] for key in amc.table("instances").under(f"{account_id}/")]
+    with simulator.world.change():
+        for instance in [one for one in found if one["kind"] == "STANDARD"][:count]:
+            for days, workflow in (
+                (89, "weekly-reach"),
+                (82, "weekly-reach"),
+                (88, "path-to-purchase"),
+                (0, "overlap"),
+            ):
+                executions.put(amc, instance, workflow, amc.now - days * 86_400)
+
+
 def seed_sandboxes(simulator: Simulator) -> None:
     """Give every AMC account its one sandbox instance."""
     amc = simulator.amc
@@ -225,6 +253,18 @@ def seed_sandboxes(simulator: Simulator) -> None:
             sandbox |= {"created_at": past, "submitted_at": past, "in_progress_at": past, "completed_at": past}
             sandbox["final_status"] = "SUCCEEDED"
             amc.table("instances").put(instances.key_of(account["id"], sandbox["id"]), sandbox)
+
+
+def _execution(wanted: dict[str, Any]) -> tuple[str, float, str]:
+    """Workflow, time of creation and status of an execution that is asked for."""
+    if unknown := set(wanted) - {"workflowId", "createTime", "status"}:
+        raise ControlError(400, f"an execution has no {', '.join(sorted(unknown))}")
+    workflow, status = wanted.get("workflowId"), wanted.get("status", "SUCCEEDED")
+    if not isinstance(workflow, str) or not executions.WORKFLOW.fullmatch(workflow):
+        raise ControlError(400, "workflowId must be letters, digits, dots, dashes and underscores")
+    if status not in executions.STATUSES:
+        raise ControlError(400, f"status must be one of {', '.join(executions.STATUSES)}")
+    return workflow, executions.moment_of(wanted.get("createTime")), status
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Holds captured exchanges against an API description: the published file, or our own.
+"""Holds captured exchanges against API descriptions: the published files, or our own.
 
-`python -m simulator exchanges CAPTURE.jsonl [--spec FILE]` says for every exchange with the AMC API whether the request
-and the answer are ones that the description allows: operation, required headers, parameters, media types, bodies.
+`python -m simulator exchanges CAPTURE.jsonl [--spec FILE]…` says for every exchange with the AMC API whether request
+and answer are ones that the description allows: operation, required headers, parameters, media types, bodies.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -21,8 +21,10 @@ from referencing.jsonschema import DRAFT202012
 from simulator.amc.description import METHODS, document, resolve
 
 Node = dict[str, Any]
-# Not in the published file: a guide describes it.
+# Not in a published file: a guide describes it.
 ELSEWHERE = frozenset({"/user-invitations"})
+# Published in a file of its own.
+REPORTING = "/amc/reporting/"
 
 
 class Description:
@@ -76,8 +78,9 @@ class Description:
                 if parameter.get("required"):
                     yield f"the {parameter['in']} parameter {name} is missing"
                 continue
-            typed: Any = int(value) if parameter["schema"].get("type") == "integer" and value.isdigit() else value
-            yield from self._schema(f"{parameter['in']} {name}", parameter["schema"], typed)
+            yield from self._schema(
+                f"{parameter['in']} {name}", parameter["schema"], _typed(parameter["schema"], value)
+            )
         for name in query:
             if ("query", name) not in known:
                 yield f"there is no query parameter {name}"
@@ -126,6 +129,13 @@ class Description:
             yield f"{what}{error.json_path[1:]}: {error.message[:200]}"
 
 
+def _typed(schema: Node, value: str) -> Any:
+    """What the text in an address or a header stands for."""
+    if schema.get("type") == "integer" and value.isdigit():
+        return int(value)
+    return {"true": True, "false": False}.get(value, value) if schema.get("type") == "boolean" else value
+
+
 def _pointed(schema: Any) -> Any:
     """The schema with its references as addresses into the registered description."""
     if isinstance(schema, dict):
@@ -139,39 +149,50 @@ def _fits(segments: list[str], parts: list[str]) -> bool:
     )
 
 
-def published() -> Node | None:
-    """The vendor's file that the variable AMC_OPENAPI names, or None."""
-    path = os.environ.get("AMC_OPENAPI")
-    whole: Node | None = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
-    return whole
+def published() -> list[Node]:
+    """The vendor's files that the variable AMC_OPENAPI names (several with the separator of PATH), if any."""
+    paths = filter(None, os.environ.get("AMC_OPENAPI", "").split(os.pathsep))
+    return [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
 
 
-def check(exchanges: list[Node], whole: Node | None = None) -> tuple[int, list[str]]:
-    """How many exchanges with the AMC API there were, and every problem with them. Without `whole`: our description."""
-    description = Description(document() if whole is None else whole)
+def check(exchanges: list[Node], files: Sequence[Node] = ()) -> tuple[int, list[str]]:
+    """How many exchanges with the AMC API there were, and every problem with them.
+
+    Each is held against that one of the published `files` that is about its API; without any, against our description.
+    So is what the reporting API answers where its own file is not among them.
+    """
+    own = Description(document())
+    by_api = {_is_reporting(whole): Description(whole) for whole in files}
     found, count = [], 0
     for exchange in exchanges:
-        if not exchange["operation"].startswith("amc:") or (whole is not None and exchange["path"] in ELSEWHERE):
+        if not exchange["operation"].startswith("amc:") or (files and exchange["path"] in ELSEWHERE):
             continue
         count += 1
+        description = by_api.get(exchange["path"].startswith(REPORTING), own)
         found += [f"{exchange['number']} {exchange['operation']}: {text}" for text in description.problems(exchange)]
     return count, found
+
+
+def _is_reporting(whole: Node) -> bool:
+    return all(path.startswith(REPORTING) for path in whole["paths"])
 
 
 def main(given: list[str]) -> int:
     """Print the problems; 1 if there are any, 2 if the files can't be read."""
     parser = argparse.ArgumentParser(prog="python -m simulator exchanges", description=__doc__)
     parser.add_argument("capture", type=Path)
-    parser.add_argument("--spec", type=Path, help="the published file; without it our own description")
+    parser.add_argument(
+        "--spec", type=Path, action="append", default=[], help="a published file; without any our own description"
+    )
     options = parser.parse_args(given)
     try:
         lines = options.capture.read_text(encoding="utf-8").splitlines()
         exchanges = [json.loads(line) for line in lines if line]
-        whole = json.loads(options.spec.read_text(encoding="utf-8")) if options.spec else None
+        files = [json.loads(path.read_text(encoding="utf-8")) for path in options.spec]
     except (OSError, ValueError) as error:
         print(f"can't be read: {error}")
         return 2
-    count, found = check(exchanges, whole)
+    count, found = check(exchanges, files)
     for line in found:
         print(line)
     print(f"{count} exchanges with the AMC API, {len(found)} problems")

@@ -46,6 +46,8 @@ SOCKET = "simulator.socket"
 THREADS = 48
 SEEDED = 130
 """How many instances the account for trying out paging begins with."""
+WITH_QUERIES = 12
+"""How many of them have workflow executions."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -142,6 +144,7 @@ class Simulator:
             people.seed(self.world)
             control.seed_sandboxes(self)
             control.seed_instances(self, people.CATALOGUE.id, self._seeded)
+            control.seed_executions(self, people.CATALOGUE.id, WITH_QUERIES)
 
     # Settings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from simulator.amc import advertisers, collaborations, description, instances, mapping, users
+from simulator.amc import advertisers, collaborations, description, executions, instances, mapping, users
 from simulator.amc.context import PAGE, Amc, Answer, Call, Handler, page
 from simulator.amc.description import ACCOUNTS_MEDIA, Operation
 from simulator.amc.errors import ApiError, bad_request
@@ -36,6 +36,7 @@ HANDLERS: dict[str, Handler] = {
     "getCollaborationIdMappingJob": mapping.get_job,
     "getCollaborationIdMappingJobForTrackingId": mapping.track,
     "createUserInvitations": users.invite,
+    "listWorkflowExecutions": executions.list_,
 }
 CLIENT, ACCOUNT, MARKETPLACE = (
     f"Amazon-Advertising-API-{name}" for name in ("ClientId", "AdvertiserId", "MarketplaceId")

@@ -71,7 +71,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 @cache
 def operations() -> tuple[Operation, ...]:
-    """Every operation of the AMC administration API and of the invitation of users."""
+    """Every operation of the AMC administration API, the list of the reporting API and the invitation of users."""
     whole = document()
     found = []
     for path, methods in whole["paths"].items():

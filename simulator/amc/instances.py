@@ -197,7 +197,7 @@ def delete(amc: Amc, call: Call) -> Answer:
         cleanrooms.delete_id_mapping_table(amc.world, amc.table("mapping_tables")[row]["id"])
     if instance["collaboration_id"]:
         cleanrooms.delete_collaboration(amc.world, amc.clock, instance["collaboration_id"])
-    for name in ("mapping_tables", "mapping_jobs", "trackings", "advertiser_updates"):
+    for name in ("mapping_tables", "mapping_jobs", "trackings", "advertiser_updates", "executions"):
         table = amc.table(name)
         for row in table.under(f"{key}/"):
             table.delete(row)

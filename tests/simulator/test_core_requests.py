@@ -107,7 +107,9 @@ HEADERS = st.dictionaries(
     max_size=1,
 )
 QUERY = st.dictionaries(
-    st.sampled_from(["limit", "nextToken", "type"]), st.sampled_from(["1", "100", "0", "SAS", "ѣ"]), max_size=2
+    st.sampled_from(["limit", "nextToken", "type", "minCreationTime", "timeZone", "sortAscending"]),
+    st.sampled_from(["1", "100", "0", "SAS", "ѣ", "2026-01-01T00:00:00", "0001-01-01T00:00:00", "Asia/Tokyo", "true"]),
+    max_size=3,
 )
 
 
