@@ -1,4 +1,4 @@
-"""The AMC administration API: its published operations as data, and a client that makes them.
+"""The AMC administration API, and of the reporting API what the portal reads: operations as data, and a client.
 
 `request_for` turns an operation and its parameters into the request itself without making it, so that what a person
 reads, downloads as a command and approves is what the client sends.
@@ -23,6 +23,7 @@ from onboarding.models import AmcAccount, AmcConnection
 
 INSTANCES = "application/vnd.amcinstances.v1+json"
 ACCOUNTS = "application/vnd.amcaudiencesconnections.v1+json"
+EXECUTIONS = "application/vnd.amcworkflowexecutions.v1+json"
 PLAIN = "application/json"
 
 CLIENT_HEADER = "Amazon-Advertising-API-ClientId"
@@ -107,6 +108,14 @@ OPERATIONS: dict[str, Operation] = {
         "POST", f"{_TABLE}/jobs/list", "list the mapping jobs", body=True, reads=True
     ),
     "getCollaborationIdMappingJob": Operation("GET", f"{_TABLE}/jobs/{{jobId}}", "show the mapping job", reads=True),
+    "listWorkflowExecutions": Operation(
+        "GET",
+        "/amc/reporting/{instanceId}/workflowExecutions",
+        "list the queries",
+        ("minCreationTime", "sortAscending", *_PAGED),
+        reads=True,
+        media=EXECUTIONS,
+    ),
     "inviteUsers": Operation(
         "POST", "/user-invitations", "invite people to AMC", body=True, media=PLAIN, headers="invitation"
     ),
@@ -165,7 +174,7 @@ def request_for(operation: str, params: Mapping[str, Any], account: Account | No
 
 
 class AmcClient:
-    """Makes calls of the administration API with one connection, for one AMC account (None: only to list accounts).
+    """Makes calls of the AMC API with one connection, for one AMC account (None: only to list accounts).
 
     `who` has a turn of its own when calls have to wait for one (`pace`): the run.
     """

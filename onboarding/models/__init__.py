@@ -13,6 +13,7 @@ from onboarding.models.notice import Channel, Delivery, Notice, Pace, Topic
 from onboarding.models.pause import Pause
 from onboarding.models.person import Person, Role, RoleName, RoleRequest, person_name
 from onboarding.models.request import Decision, Request, RequestComment, RequestState, waits_for
+from onboarding.models.results import QueryResult, ResultsReading
 from onboarding.models.run import CallRecord, LogLine, Run, Step, StepFailure, StepState
 from onboarding.models.token import ApiToken, KeptAnswer
 from onboarding.models.view import SavedView
@@ -53,9 +54,11 @@ __all__ = [
     "PartnerInvitation",
     "Pause",
     "Person",
+    "QueryResult",
     "Request",
     "RequestComment",
     "RequestState",
+    "ResultsReading",
     "Role",
     "RoleName",
     "RoleRequest",

@@ -21,6 +21,7 @@ from onboarding.models import (
     Instance,
     LogLine,
     Notice,
+    QueryResult,
     Run,
     StepFailure,
 )
@@ -36,7 +37,10 @@ def sweep(*, now: datetime, most: int = MOST) -> dict[str, int]:
 
     Any number of clocks may do it at once. Whoever finds as many as `most` of a kind has to come back.
     """
-    gone = {"sessions": _delete(Session.objects.filter(expire_date__lt=now), most)}
+    gone = {
+        "sessions": _delete(Session.objects.filter(expire_date__lt=now), most),
+        "query results": _delete(QueryResult.objects.filter(ends_at__lt=now), most),
+    }
     for kind, days, rows in (
         ("log lines", settings.RETAIN_LOGS_DAYS, _log_lines),
         ("failures", settings.RETAIN_LOGS_DAYS, _failures),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,8 @@ def load_django(**times: str) -> None:
         "POLL_SCALE": "0.01",
         "RETRY_SCALE": "0.05",
         "LOG_LEVEL": "WARNING",
+        # What is read at night does not come in between.
+        "NIGHT_BEGINS": str((datetime.now(UTC).hour + 12) % 24),
     }
     for name, value in {**short, **times}.items():
         os.environ.setdefault(name, value)

@@ -20,7 +20,7 @@ def params_for(operation: str) -> dict:
 
 
 def test_every_published_operation_is_there():
-    assert len(OPERATIONS) == 21
+    assert len(OPERATIONS) == 22
     assert {NAMES.get(name, name) for name in OPERATIONS} == set(PUBLISHED)
 
 
@@ -39,6 +39,9 @@ def test_method_path_headers_and_media_type_are_as_published(operation):
     if request.body is not None:
         assert request.headers["Content-Type"] == published.media
     assert set(parse_qs(urlsplit(request.path).query)) == set(OPERATIONS[operation].query)
+    said = description.document()["paths"][published.path][published.method.lower()].get("parameters", ())
+    names = {description.resolve(description.document(), one)["name"] for one in said}
+    assert set(OPERATIONS[operation].query) <= names
 
 
 def test_what_has_no_other_place_is_the_body():

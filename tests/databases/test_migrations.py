@@ -16,7 +16,10 @@ from onboarding.models import Step
 # The last migration before the first release.
 FIRST_RELEASE = 17
 # Models whose tables hold many rows for years: an index or a constraint is added to them without a lock.
-LARGE = {"auditentry", "logline", "callrecord", "step", "run", "notice", "delivery", "instance", "request"}
+LARGE = {
+    *("auditentry", "logline", "callrecord", "step", "run", "notice", "delivery", "instance", "request"),
+    "queryresult",
+}
 
 
 def unsafe(operation, made: set[str]) -> str:

@@ -22,6 +22,7 @@ from onboarding.services.drift import put_due_comparisons
 from onboarding.services.instances_import import put_due_imports
 from onboarding.services.mapping_looks import put_due_looks
 from onboarding.services.requests import expire_due
+from onboarding.services.results import put_due_readings
 from onboarding.services.tokens import forget_answers
 from onboarding.services.uploads import put_expired
 
@@ -58,6 +59,7 @@ class Command(BaseCommand):
                     put_expired(now=timezone.now())
                     put_due_looks(now=timezone.now())
                     put_due_comparisons(now=timezone.now())
+                    put_due_readings(now=timezone.now())
                     put_lost_checks(now=timezone.now())
                     forget_answers(now=timezone.now())
                     tidy_queue()
