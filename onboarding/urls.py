@@ -20,6 +20,7 @@ from onboarding.views import (
     people,
     queues,
     requests,
+    results,
     run_list,
     runs,
     saved_views,
@@ -55,6 +56,7 @@ def step_pages(at: str) -> list[URLPattern]:
 urlpatterns = [
     path("", home.home, name="home"),
     path("dashboard/", dashboard.dashboard, name="dashboard"),
+    path("dashboard/results/", results.results, name="results"),
     path("views/save", saved_views.save, name="view-save"),
     path("views/<int:pk>/remove", saved_views.remove, name="view-remove"),
     path("instances/", instances.instances, name="instances"),

@@ -41,6 +41,7 @@ from onboarding.models import (
     PartnerInvitation,
     Pause,
     Person,
+    QueryResult,
     Request,
     RequestState,
     Run,
@@ -49,6 +50,7 @@ from onboarding.models import (
 )
 from onboarding.models.mapping import REFRESH_EVERY
 from onboarding.selectors.instances import statuses_of
+from onboarding.selectors.results import lasting
 from onboarding.selectors.scope import Scope
 
 FAILURE_DAYS = 7
@@ -341,6 +343,40 @@ def refreshes(scope: Scope, *, now: datetime, most: int | None = MOST) -> Iterat
         .order_by("refreshed_at", "pk")
     )
     yield from rows[:most] if most is not None else rows.iterator(chunk_size=500)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Results of an instance's queries that soon can't be fetched any more: how many, and when the first ends.
+
+    `every` is how many there are of all instances.
+    """
+
+    pk: int
+    name: str
+    count: int
+    first: datetime
+    every: int
+
+
+def ending(scope: Scope, *, now: datetime, most: int | None = MOST) -> list[Ending]:
+    """The instances with results that end soon, the soonest first."""
+    mine = [F("instance")]
+    firsts = (
+        QueryResult.objects.filter(lasting(now, SOON), scope.q("instance__account", "instance__owner"))
+        .order_by()
+        .annotate(
+            number=Window(Count("*"), partition_by=mine),
+            place=Window(RowNumber(), partition_by=mine, order_by=[F("ends_at").asc(), F("pk").asc()]),
+            every=Window(Count("*")),
+        )
+        .filter(place=1)
+        .order_by("ends_at", "pk")
+    )
+    rows: QuerySet[Any, tuple[Any, ...]] = firsts.values_list(
+        "instance", "instance__name", "number", "ends_at", "every"
+    )
+    return [Ending(*row) for row in rows[:most]]
 
 
 @dataclass(frozen=True)

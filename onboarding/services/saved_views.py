@@ -9,7 +9,7 @@ from onboarding.models import Person, SavedView
 from onboarding.services.errors import Refused
 
 # The lists that have views, by URL name.
-PAGES = ("instances", "requests", "runs", "audit")
+PAGES = ("instances", "requests", "runs", "results", "audit")
 MOST = 30
 # Belongs to one look at the list, not to the view.
 _PASSING = frozenset({"page", "format"})

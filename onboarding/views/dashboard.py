@@ -82,6 +82,7 @@ class Figures:
         stuck = list(selector.stuck(self.scope))
         weak = selector.weak_connections(self.scope, now=self.now) if self.scope.owner is None else []
         refreshes = list(selector.refreshes(self.scope, now=self.now))
+        ending = selector.ending(self.scope, now=self.now)
         rates = selector.match_rates(self.scope, now=self.now)
         names = {account.pk: account.name for account in self.shell.accounts}
         context = {
@@ -110,7 +111,10 @@ class Figures:
                 for key, words, *_ in selector.AGES
             ],
             "open_url": list_url("requests", show="mine" if self.scope.owner else "all", state="open"),
-            "due": [*map(self._weak, weak), *map(self._refresh, refreshes)],
+            "due": [*map(self._weak, weak), *map(self._ending, ending), *map(self._refresh, refreshes)],
+            "ending": ending[0] if ending else None,
+            "ending_url": self._ends(),
+            "soon": selector.SOON.days,
             "rates": any(line.jobs for line in rates),
             "rate_chart": Chart(
                 f"Match rate of the mapping jobs of each of the last {selector.WEEKS} weeks",
@@ -129,7 +133,7 @@ class Figures:
             "wide": len(self.shell.seen) > 1,
             "now": self.now,
         }
-        seen = (statuses, [(line.key, line.count) for line in funnel], failures.by_day, waiting, weak, rates)
+        seen = (statuses, [(line.key, line.count) for line in funnel], failures.by_day, waiting, weak, ending, rates)
         context["state"] = hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
         return context
 
@@ -173,6 +177,13 @@ class Figures:
         broken = one.why == "broken"
         words = "Has to be reconnected" if broken else "Not connected yet"
         return Due("unplug", "bad" if broken else "wait", f"AWS account {one.label}", words, one.at, url)
+
+    def _ends(self, instance: int | None = None) -> str:
+        return list_url("results", days=selector.SOON.days, instance=instance, owner=self.owner)
+
+    def _ending(self, one: selector.Ending) -> Due:
+        words = "Can no longer be fetched" if one.count == 1 else f"{one.count} can no longer be fetched, the first"
+        return Due("clock", "wait", f"Query results of {one.name}", words, one.first, self._ends(one.pk))
 
     def _refresh(self, table: MappingTable) -> Due:
         at = table.next_refresh_at
@@ -252,7 +263,8 @@ def _file(request: HttpRequest) -> HttpResponseBase:
         header = ("What", "Remark", "When")
         weak = selector.weak_connections(scope, now=now) if scope.owner is None else []
         refreshes = map(figures._refresh, selector.refreshes(scope, now=now, most=None))
-        rows = ((due.text, due.detail, due.at) for due in (*map(figures._weak, weak), *refreshes))
+        ending = map(figures._ending, selector.ending(scope, now=now, most=None))
+        rows = ((due.text, due.detail, due.at) for due in (*map(figures._weak, weak), *ending, *refreshes))
     elif table == "rates":
         header = ("Week from", "Jobs", "Median match rate (%)", "Worst match rate (%)")
         rates = selector.match_rates(scope, now=now)

@@ -18,7 +18,7 @@ from onboarding.guide.procedure import PROCEDURE_TITLES
 from onboarding.guide.refresh import changed_since
 from onboarding.models import MappingJob, MappingTable, Run
 from onboarding.models.mapping import MOST_TABLES
-from onboarding.selectors import drift
+from onboarding.selectors import drift, results
 from onboarding.selectors import mapping as selector
 from onboarding.selectors.mapping import Funnel, Keep, TableLine
 from onboarding.services import mapping, mapping_looks
@@ -27,7 +27,7 @@ from onboarding.views.access_control import get_visible, person_of, require_role
 from onboarding.views.chart import shares_over_time
 from onboarding.views.components import Row
 from onboarding.views.instances import InstancePage, account_number, instance_page
-from onboarding.views.links import run_url
+from onboarding.views.links import list_url, run_url
 from onboarding.views.polling import next_look
 from onboarding.views.shell import render_page_or_part
 
@@ -314,6 +314,8 @@ def ready(request: HttpRequest, pk: int) -> HttpResponse:
             "sql": example(keep),
             "limits": LIMITS,
             "differences": drift.open_count(page.instance),
+            "results": results.next_end(page.instance, now=timezone.now()),
+            "results_url": list_url("results", instance=page.instance.pk),
         },
     )
 
@@ -403,6 +405,7 @@ def ready_json(request: HttpRequest, pk: int) -> HttpResponse:
         "key_column": keep.key_column,
         "events_join_by": "customer_user_id",
         "results": _place(keep),
+        "next_results_end_at": results.next_end(page.instance, now=timezone.now()).ends_at,
         "limits": list(LIMITS),
         "example": example(keep),
     }

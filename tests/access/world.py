@@ -43,6 +43,7 @@ EXPECTED_ELSEWHERE: dict[str, list[Route]] = {
         Route(EVERYBODY_IN, data={"format": "csv", "table": "stuck"}),
     ],
     "view-save": [Route(EVERYBODY_IN, "post", data={"page": "runs", "query": "at=join", "name": "Joining"})],
+    "results": [Route(EVERYBODY_IN), Route(EVERYBODY_IN, data={"format": "csv"})],
     # A view belongs to one person: here to none of these.
     "view-remove": [Route((), "post", ("@view",))],
     "runs": [Route(EVERYBODY_IN), Route(EVERYBODY_IN, data={"format": "csv"})],

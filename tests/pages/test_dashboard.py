@@ -20,6 +20,7 @@ from onboarding.models import (
     MappingJob,
     MappingTable,
     PartnerInvitation,
+    QueryResult,
     Request,
     RequestState,
     Role,
@@ -82,6 +83,16 @@ class World:
     def failure(self, step: Step, code: str, ago: timedelta) -> None:
         StepFailure.objects.create(
             step=step, account=self.account, at=self.now - ago, kind="fix", code=code, what=f"{code} happened"
+        )
+
+    def result(self, instance: Instance, left: timedelta, workflow: str = "reach") -> QueryResult:
+        ends = self.now + left
+        return QueryResult.objects.create(
+            instance=instance,
+            execution_id=f"e{QueryResult.objects.count():04}",
+            workflow_id=workflow,
+            created_at=ends - 90 * DAY,
+            ends_at=ends,
         )
 
     def request(self, step: Step, ago: timedelta, *, by=None, days: float = 14) -> Request:
@@ -220,7 +231,7 @@ def test_refreshes_that_are_due_and_match_rates_by_week(world, whole, now, as_, 
 
 
 def fill(world: World, number: int) -> None:
-    """`number` onboardings of every sort, half of them with a request and a failure."""
+    """`number` onboardings of every sort, half of them with a request, a failure and query results that end soon."""
     keys = ["requirements", "create-instance", "join", "aws-access"]
     states = list(InstanceStatus.values)
     for index in range(number):
@@ -230,6 +241,7 @@ def fill(world: World, number: int) -> None:
         if index % 2:
             world.request(step, timedelta(hours=index))
             world.failure(step, f"Code{index % 12}", timedelta(hours=index % 100))
+            world.result(step.run.instance, timedelta(hours=12 + index))
         if index % 10 == 0:
             AwsConnection.objects.create(account=world.account, aws_account_id=f"{world.number:012}", state="broken")
 
@@ -246,7 +258,7 @@ def test_few_queries_however_much_there_is(world, as_, account, other_account, a
     superuser = person(account, "Root", "admin")
     superuser.is_superuser = True
     superuser.save()
-    urls = ("/dashboard/", "/", "/runs/", "/instances/", "/requests/?show=all")
+    urls = ("/dashboard/", "/", "/runs/", "/instances/", "/requests/?show=all", "/dashboard/results/")
     found = {}
     for size in (3, 57):
         fill(world, size)

@@ -1,0 +1,84 @@
+"""GET /dashboard/results/: the results of queries that can soon no longer be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from onboarding.forms.results import FindResults
+from onboarding.models import QueryResult
+from onboarding.models.results import AHEAD
+from onboarding.selectors import results as selector
+from onboarding.selectors.instances import owners as owners_of
+from onboarding.views.exports import csv_file, wants_csv
+from onboarding.views.links import with_query
+from onboarding.views.saved_views import views_of
+from onboarding.views.shell import render_page_or_part, shell_of
+
+HEADER = (
+    "Instance",
+    "AMC instance id",
+    "AMC account",
+    "Workflow",
+    "Workflow execution",
+    "Created",
+    "Can be fetched until",
+    "Owner",
+)
+
+
+@require_safe
+def results(request: HttpRequest) -> HttpResponseBase:
+    """The list; with HX-Request only its rows, with `format=csv` all of it as a file."""
+    shell = shell_of(request)
+    if not shell.role_names:
+        return redirect("access")
+    get, now = request.GET, timezone.now()
+    days = get.get("days", "")
+    query = selector.ResultQuery(
+        q=get.get("q", "")[:100],
+        days=min(int(days), AHEAD.days) if days.isdecimal() and len(days) < 4 else 0,
+        instance=get.get("instance", "")[:18],
+        account=get.get("account", "")[:18],
+        owner=get.get("owner", "")[:18],
+        sort=get.get("sort", "") or selector.DEFAULT_ORDER,
+    )
+    names = {account.pk: account.name for account in shell.seen}
+    if wants_csv(request):
+        return csv_file("results", HEADER, _rows(selector.every_result(query, accounts=names, now=now), names))
+    page = selector.result_page(query, get.get("page", 1), accounts=names, now=now)
+    context = {
+        "page": page,
+        "lines": [(row, names.get(row.instance.account_id, "")) for row in page],
+        "show_account": len(names) > 1,
+        "default_sort": selector.DEFAULT_ORDER,
+        "one": bool(query.instance),
+        "instance": next((row.instance for row in page), None) if query.instance else None,
+        "all_url": with_query(request, instance=""),
+        "searched": any((query.q, query.days, query.instance, query.account, query.owner)),
+        "csv_url": with_query(request, format="csv"),
+        "ahead": AHEAD.days,
+    }
+    if not getattr(request, "htmx", None):
+        wide = shell.seen if len(names) > 1 else []
+        context["form"] = FindResults(get or None, accounts=wide, owners=owners_of(list(names)))
+        context["views"] = views_of(request, "results")
+    return render_page_or_part(request, "results/list.html", "results/_list.html", context)
+
+
+def _rows(found: Iterable[QueryResult], names: dict[int, str]) -> Iterable[tuple[object, ...]]:
+    for row in found:
+        yield (
+            row.instance.name,
+            row.instance.instance_id,
+            names.get(row.instance.account_id, ""),
+            row.workflow_id,
+            row.execution_id,
+            row.created_at,
+            row.ends_at,
+            row.instance.owner or "",
+        )
