@@ -191,7 +191,9 @@ def test_nothing_is_read_by_a_login_that_is_broken(account, instance, put):
     assert results.put_due_readings(now=NOW) == 1
 
 
-def test_the_clock_asks_for_it(instance, monkeypatch):
+# The clock closes connections that it finds inside a transaction.
+@pytest.mark.django_db(transaction=True)
+def test_the_clock_asks_for_it(instance, queued, monkeypatch):
     asked = []
     monkeypatch.setattr("onboarding.management.commands.clock.put_due_readings", lambda *, now: asked.append(now))
     Command().handle(once=True)
