@@ -384,6 +384,13 @@ class Lane:
         """Set these rules instead of all others, at once: the first that fits a call is the one that acts."""
         self.control("PUT", "rules", {"rules": rules})
 
+    def release(self, held: dict[str, Any]) -> bool:
+        """Let a held call go on; False if its client has gone away."""
+        answer = self.http.post(f"/_simulator/holds/{held['id']}/release")
+        if answer.status_code != 404:
+            answer.raise_for_status()
+        return answer.status_code != 404
+
     def exchanges(self, since: int = 0) -> list[dict[str, Any]]:
         """What the simulator was asked and answered since it was reset, after the exchange with that number."""
         found: list[dict[str, Any]] = self.control("GET", f"exchanges?since={since}")

@@ -128,6 +128,9 @@ def sweep(
                     call = (phase.name, one["operation"])
                     killed.add(call)
                     waited = _kill_at(lane, phase, one, point, wait, lambda: _hold(lane, phase, point, killed, only))
+                    if waited is None:
+                        killed.discard(call)
+                        continue
                     say(f"ok      {' '.join(call):<60} killed {point:<40} went on after {waited:.1f} s")
                 return bool(held)
 
@@ -160,12 +163,16 @@ def _hold(lane: Lane, phase: Phase, point: str, killed: set[Call], only: set[Cal
 
 def _kill_at(
     lane: Lane, phase: Phase, held: dict[str, Any], point: str, wait: bool, hold_next: Callable[[], None]
-) -> float:
-    """Kill the worker whose call is held; return the seconds until another one has gone on."""
+) -> float | None:
+    """Kill the worker whose call is held; return the seconds until another one has gone on.
+
+    None where the worker, on a busy machine, gave its call up before it could be let go on: it is held again.
+    """
     if point == POINTS[2]:
         carriers = lane.carriers("worker")
         with lane.database_held():
-            lane.control("POST", f"holds/{held['id']}/release")
+            if not lane.release(held):
+                return None
 
             def waits() -> bool:
                 # Work on files goes on with its next call; it can't write down anything of it either.
