@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-import django_rq
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
+from onboarding.engine import queue as work
 from onboarding.engine.queue import DEFAULT_QUEUE, IDENTITY_QUEUE
 
 P = ParamSpec("P")
@@ -122,7 +122,7 @@ def _failed(queue: Queue) -> list[FailedJob]:
 @_asks_redis
 def read() -> Carriers:
     """All of it, as it is now."""
-    queues = [django_rq.get_queue(name) for name in QUEUES]
+    queues = [work.named(name) for name in QUEUES]
     workers = []
     for worker in Worker.all(connection=queues[0].connection):
         workers.append(
@@ -167,7 +167,7 @@ def dismiss(job_id: str) -> None:
 def _registry_of(job_id: str) -> FailedJobRegistry:
     """The registry of the queue on which the job failed. Raises NoSuchFailure."""
     for name in QUEUES:
-        registry = FailedJobRegistry(queue=django_rq.get_queue(name))
+        registry = FailedJobRegistry(queue=work.named(name))
         if job_id in registry.get_job_ids():
             try:
                 Job.fetch(job_id, connection=registry.connection)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import django_rq
 import structlog
 from django.conf import settings
 from django.db.models import Q
@@ -64,6 +63,6 @@ def tidy_queue() -> None:
     """Let RQ put jobs whose worker vanished back on its queue; the rows do not depend on it."""
     try:
         for name in ("default", queue.IDENTITY_QUEUE):
-            clean_registries(django_rq.get_queue(name))
+            clean_registries(queue.named(name))
     except RedisError as error:
         log.warning("queue out of reach", error=type(error).__name__)

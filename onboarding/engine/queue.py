@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import django_rq
 import structlog
+from django.conf import settings
 from django.db import transaction
+from redis import Redis
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
+from rq import Queue
 
 log = structlog.get_logger(__name__)
 WORK = "onboarding.jobs.work"
@@ -25,6 +29,17 @@ LONGEST_SECONDS = 7 * 86_400
 _kept: ContextVar[list[int] | None] = ContextVar("kept", default=None)
 
 
+@lru_cache(maxsize=2)
+def _connection(url: str) -> Redis:
+    """One for all queues of a process; a child that is forked gets sockets of its own."""
+    return Redis.from_url(url, driver_info=DriverInfo())
+
+
+def named(name: str) -> Queue:
+    """The queue of that name. Nothing is sent before it is used, and then RedisError may be raised."""
+    return django_rq.get_queue(name, connection=_connection(settings.RQ_QUEUES[name]["URL"]))
+
+
 def put(step_ids: Iterable[int]) -> bool:
     """Enqueue a job for each step; False if Redis could not be reached (the clock will try again)."""
     return _enqueue(DEFAULT_QUEUE, WORK, step_ids)
@@ -33,7 +48,7 @@ def put(step_ids: Iterable[int]) -> bool:
 def oldest() -> datetime | None:
     """When the oldest job that still lies on the queue was put there; None if there is none, or no answer."""
     try:
-        waiting = django_rq.get_queue(DEFAULT_QUEUE).get_jobs(0, 1)
+        waiting = named(DEFAULT_QUEUE).get_jobs(0, 1)
     except RedisError as error:
         log.warning("queue out of reach", error=type(error).__name__)
         return None
@@ -53,7 +68,7 @@ def _enqueue(name: str, function: str, rows: Iterable[int], **options: Any) -> b
     if not ids:
         return True
     try:
-        queue = django_rq.get_queue(name)
+        queue = named(name)
         with queue.connection.pipeline() as pipeline:
             for row in ids:
                 queue.enqueue_call(function, args=(row,), pipeline=pipeline, **options)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import django_rq
 import redis
 from django.db.models import Count, Min, Q, QuerySet
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from rq import Worker
 
 from onboarding.clients import counters
+from onboarding.engine import queue as work
 from onboarding.engine.leases import due
 from onboarding.engine.queue import DEFAULT_QUEUE, IDENTITY_QUEUE
 from onboarding.models import (
@@ -81,7 +81,7 @@ def _due(now: datetime) -> Iterator[Metric]:
 
 
 def _queue() -> Iterator[Metric]:
-    queues = [django_rq.get_queue(name) for name in (DEFAULT_QUEUE, IDENTITY_QUEUE)]
+    queues = [work.named(name) for name in (DEFAULT_QUEUE, IDENTITY_QUEUE)]
     jobs = GaugeMetricFamily("portal_queue_jobs", "Jobs on the queue", labels=["queue"])
     failed = GaugeMetricFamily("portal_queue_failed", "Jobs in RQ's failed registry", labels=["queue"])
     workers = GaugeMetricFamily("portal_workers", "Workers of the queue that RQ knows", labels=["queue"])

@@ -50,7 +50,7 @@ def test_planted_values_are_nowhere(files, caplog, capfd, tmp_path, monkeypatch,
     caplog.set_level(logging.DEBUG)
     files.before()
     carried = Carried()
-    monkeypatch.setattr(queue.django_rq, "get_queue", lambda name: carried)
+    monkeypatch.setattr(queue, "named", lambda name: carried)
     monkeypatch.setattr(queue, "put", PUT)
     monkeypatch.setattr(queue, "put_identity", PUT_IDENTITY)
     client = browser(files.analyst)

@@ -17,7 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from onboarding.engine import carriers, executor, pauses
+from onboarding.engine import carriers, executor, pauses, queue
 from onboarding.engine import clock as engine_clock
 from onboarding.engine.leases import claim
 from onboarding.engine.moves import Overtaken
@@ -312,7 +312,7 @@ def carried(tmp_path, monkeypatch):
             break
         except redis.ConnectionError:
             time.sleep(0.05)
-    monkeypatch.setattr(carriers.django_rq, "get_queue", lambda name: rq.Queue(name, connection=connection))
+    monkeypatch.setattr(queue, "named", lambda name: rq.Queue(name, connection=connection))
     yield rq.Queue("default", connection=connection)
     connection.close()
     server.kill()
@@ -386,8 +386,8 @@ def test_a_redis_that_swallows_everything_holds_no_page_up(settings):
             cache.get("anything")
         assert time.monotonic() - began < 60
     assert portal_settings.CACHES["default"]["OPTIONS"] == portal_settings.REDIS_TIMEOUTS
-    for queue in portal_settings.RQ_QUEUES.values():
-        assert queue["URL"] == with_timeouts(portal_settings.REDIS_URL)
+    for one in portal_settings.RQ_QUEUES.values():
+        assert one["URL"] == with_timeouts(portal_settings.REDIS_URL)
 
 
 def test_no_page_of_django_rq_is_reachable(as_, root):
