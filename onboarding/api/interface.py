@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.renderers import BaseRenderer
 from pydantic_core import to_json
 
-from onboarding.api import accounts, identity, instances, me, records, requests, runs
+from onboarding.api import accounts, identity, instances, me, records, requests, results, runs
 from onboarding.api.auth import PersonalToken
 from onboarding.api.openapi import completed
 from onboarding.api.problems import FieldError, Problem, answer, code_for, pointer
@@ -64,6 +64,7 @@ _ROUTERS = (
     ("/requests", requests.router),
     ("/datasets", identity.datasets),
     ("/mapping-tables", identity.mapping_tables),
+    ("/results", results.router),
     ("/connections", accounts.connections),
     ("/people", accounts.people),
     ("/audit", records.audit),

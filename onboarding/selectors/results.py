@@ -40,7 +40,8 @@ def lasting(now: datetime, within: timedelta | None = None) -> Q:
     return found & Q(ends_at__lte=now + within) if within else found
 
 
-def _found(query: ResultQuery, accounts: Collection[int], now: datetime) -> QuerySet[QueryResult]:
+def matching(query: ResultQuery, *, accounts: Collection[int], now: datetime) -> QuerySet[QueryResult]:
+    """What fits, of these accounts (by key), which the caller has checked."""
     within = timedelta(days=query.days) if query.days else None
     rows = QueryResult.objects.filter(lasting(now, within), instance__account__in=accounts)
     for name in ("account", "owner"):
@@ -64,13 +65,13 @@ def _found(query: ResultQuery, accounts: Collection[int], now: datetime) -> Quer
 
 def result_page(query: ResultQuery, number: str | int, *, accounts: Collection[int], now: datetime) -> Page[Any]:
     """One page of the results of these accounts (by key), which the caller has checked. Two queries."""
-    page: Page[Any] = Paginator(_found(query, accounts, now), PAGE_SIZE).get_page(number)
+    page: Page[Any] = Paginator(matching(query, accounts=accounts, now=now), PAGE_SIZE).get_page(number)
     return page
 
 
 def every_result(query: ResultQuery, *, accounts: Collection[int], now: datetime) -> Iterator[QueryResult]:
     """Every result that fits, bit by bit."""
-    yield from _found(query, accounts, now).iterator(chunk_size=500)
+    yield from matching(query, accounts=accounts, now=now).iterator(chunk_size=500)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ EXPECTED: list[tuple[str, Route]] = [
     ("dataset", Route(MEMBERS, args=("@api_dataset",), status=OK)),
     ("mapping-tables", Route(EVERYBODY_IN, status=OK)),
     ("mapping-table", Route(MEMBERS, args=("@api_mapping_table",), status=OK)),
+    ("results", Route(EVERYBODY_IN, status=OK)),
     ("runs", Route(EVERYBODY_IN, status=OK)),
     # Who has no role on the account hears that there is none of that name: in the file, so 422.
     (

@@ -255,7 +255,11 @@ def test_a_read_that_would_say_the_same_says_304(program, analyst, account):
 
 
 @pytest.mark.parametrize(
-    "path", ["/instances", "/runs", "/requests", "/people", "/audit", "/connections", "/connections/aws", "/notices"]
+    "path",
+    [
+        *("/instances", "/runs", "/requests", "/people", "/audit"),
+        *("/connections", "/connections/aws", "/notices", "/results"),
+    ],
 )
 def test_a_list_asks_the_database_as_often_for_many_rows_as_for_few(
     path, program, admin, analyst, pages, account, django_assert_max_num_queries

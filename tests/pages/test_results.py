@@ -52,7 +52,7 @@ def others(world, account, other_account, now) -> tuple[Instance, Instance]:
     foreign = World(other_account, world.owner, now)
     rival = instance(foreign)
     Instance.objects.filter(pk=rival.pk).update(name="Rival instance", owner=None)
-    world.result(colleague, timedelta(hours=5))
+    world.result(colleague, timedelta(hours=4, minutes=30))
     world.result(rival, timedelta(hours=4), "secret")
     return colleague, rival
 
