@@ -41,7 +41,7 @@ simulator: install ## The local Amazon alone (PORT=8900, PACE=…)
 	@$(PY) -m scripts.amazon --port='$(if $(filter file,$(origin PORT)),8900,$(PORT))' --pace='$(PACE)'
 
 test: assets test-needs ## All tests
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-needs: install
 	@sh scripts/test-needs.sh
