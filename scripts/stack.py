@@ -250,6 +250,7 @@ class Stack:
     # Starting and stopping
 
     def __enter__(self) -> Stack:
+        _end_by_exit()
         try:
             self.start()
         except BaseException:
@@ -603,6 +604,12 @@ def _copy_sqlite(path: Path, to: Path) -> None:
 
 def _keep_or_choose(port: str | None) -> int:
     return int(port) if port and port_is_free(int(port)) else free_port()
+
+
+def _end_by_exit() -> None:
+    """Have SIGTERM, unless somebody handles it, end this process as an error does: with all that it has started."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _signal(service: Service, number: signal.Signals) -> None:

@@ -97,6 +97,23 @@ def test_what_a_killed_supervisor_left_behind_is_ended(tmp_path):
         assert stack.services["redis"].alive
 
 
+def test_whoever_ends_the_supervisor_ends_what_it_started(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from scripts.stack import Stack\n"
+        "with Stack(Path(sys.argv[1]), web=False, workers=0, clocks=0, simulator=False) as stack:\n"
+        "    print(stack.services['redis'].process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        pid = int(supervisor.stdout.readline())
+        assert psutil.pid_exists(pid)
+        supervisor.terminate()
+        assert supervisor.wait(30) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(pid)
+
+
 def test_a_process_that_dies_is_named_and_started_again(tmp_path):
     notices: list[str] = []
     until = threading.Event()
