@@ -6,7 +6,7 @@ import time
 
 from onboarding.engine import executor, identity_jobs, queue
 
-CARRY_ON_SECONDS = 20.0
+CARRY_ON_SECONDS = 5.0
 """A job begins no further step after this time: others wait for the worker, and it may have been asked to stop."""
 
 
