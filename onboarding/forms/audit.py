@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
 from django import forms
 
+from onboarding.forms.filters import ListFilters
 from onboarding.forms.instances import LongSelect
-from onboarding.models import AmcAccount, Person
+from onboarding.models import Person
 from onboarding.selectors.audit import OBJECTS, THE_PORTAL
 
 
-class FindEntries(forms.Form):
+class FindEntries(ListFilters):
     """By words, person, act, object, account and days."""
 
     q = forms.CharField(label="Words", max_length=100, required=False, widget=forms.TextInput({"type": "search"}))
@@ -29,26 +30,17 @@ class FindEntries(forms.Form):
         *args: Any,
         acts: list[tuple[str, str]],
         people: Iterable[Person],
-        accounts: Sequence[AmcAccount],
         object: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._choose("act", [("", "Any act"), *acts])
-        self._choose(
+        self.choose("act", [("", "Any act"), *acts])
+        self.choose(
             "actor", [("", "Anybody"), (THE_PORTAL, "The portal"), *((str(one.pk), str(one)) for one in people)]
         )
         # One object is chosen by a link; then it is offered by its reference.
         one = [(object, object)] if ":" in object else []
-        self._choose("object", [("", "Anything"), *one, *OBJECTS.items()])
-        if len(accounts) > 1:
-            self._choose("account", [("", "All accounts"), *((str(one.pk), one.name) for one in accounts)])
-        else:
-            del self.fields["account"]
-
-    def _choose(self, name: str, choices: list[tuple[str, str]]) -> None:
-        field: forms.ChoiceField = self.fields[name]  # type: ignore[assignment]
-        field.choices = choices
+        self.choose("object", [("", "Anything"), *one, *OBJECTS.items()])
 
 
 def day_of(text: str) -> date | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -10,6 +10,7 @@ from django.forms.utils import flatatt
 from django.utils.html import escape
 from django.utils.safestring import SafeString
 
+from onboarding.forms.filters import ListFilters
 from onboarding.guide.create_instance import InstanceName
 from onboarding.guide.procedure import PROCEDURE_TITLES
 from onboarding.guide.step import Situation
@@ -82,7 +83,7 @@ class LongSelect(forms.Select):
         return SafeString(f"<select{shown}>{options}</select>")  # nosec B703 - every part is escaped where it is made
 
 
-class FindInstances(forms.Form):
+class FindInstances(ListFilters):
     """The search and the filters above the list of instances."""
 
     q = forms.CharField(label="Name or id", max_length=100, required=False, widget=forms.TextInput({"type": "search"}))
@@ -93,9 +94,9 @@ class FindInstances(forms.Form):
     )
     owner = forms.ChoiceField(label="Owner", required=False, widget=LongSelect)
 
-    def __init__(self, *args: Any, accounts: Sequence[AmcAccount], owners: Mapping[int, str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._choose(
+        self.choose(
             "status",
             [
                 ("", "Any status"),
@@ -103,12 +104,3 @@ class FindInstances(forms.Form):
                 *InstanceStatus.choices,
             ],
         )
-        self._choose("owner", [("", "Anybody"), *((str(pk), name) for pk, name in owners.items())])
-        if len(accounts) > 1:
-            self._choose("account", [("", "All accounts"), *((str(one.pk), one.name) for one in accounts)])
-        else:
-            del self.fields["account"]
-
-    def _choose(self, name: str, choices: list[tuple[str, str]]) -> None:
-        field: forms.ChoiceField = self.fields[name]  # type: ignore[assignment]
-        field.choices = choices

@@ -99,10 +99,10 @@ def test_what_a_killed_supervisor_left_behind_is_ended(tmp_path):
 
 def test_whoever_ends_the_supervisor_ends_what_it_started(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from scripts.stack import Stack\n"
+        "import signal, sys; from pathlib import Path; from scripts.stack import Stack\n"
         "with Stack(Path(sys.argv[1]), web=False, workers=0, clocks=0, simulator=False) as stack:\n"
         "    print(stack.services['redis'].process.pid, flush=True)\n"
-        "    time.sleep(600)\n"
+        "    signal.pause()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -1,7 +1,6 @@
 """What a person typed wrongly behind `make` is one line that names it as it was typed."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -24,7 +23,6 @@ LINES = {
 }
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 @pytest.mark.parametrize("typed_line", LINES)
 def test_a_setting_that_cannot_be_is_one_line_and_nothing_starts(typed_line):
     # Installed it is; the prerequisites of `run` would look again each time. As by hand, though `make test` runs this.
