@@ -5,14 +5,12 @@ It changes nothing in Amazon. A difference is accepted here, or put right by a r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -60,27 +58,15 @@ from onboarding.models import (
 )
 from onboarding.services.access import authorize
 from onboarding.services.errors import Refused
+from onboarding.services.nightly import AGAIN, MOST_AT_ONCE, next_night, put_due
 
 log = structlog.get_logger(__name__)
 JOB = "onboarding.services.drift.compare_instance"
-# A comparison that was put on the queue and never came back, or met something under way, is put there again.
-AGAIN = timedelta(minutes=30)
-MOST_AT_ONCE = 25
 SESSION = "compare"
 _K = Difference.Kind
 
 
 # --- when
-
-
-def next_night(instance_id: int, *, now: datetime) -> datetime:
-    """When an instance is compared next: once a night, each at its own minute; the night may go past midnight (UTC)."""
-    share = int.from_bytes(hashlib.sha256(str(instance_id).encode()).digest()[:4]) / 2**32
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    moment = midnight + timedelta(days=-1, hours=settings.NIGHT_BEGINS + share * settings.NIGHT_HOURS)
-    while moment <= now:
-        moment += timedelta(days=1)
-    return moment
 
 
 def put_due_comparisons(*, now: datetime, most: int = MOST_AT_ONCE) -> int:
@@ -95,12 +81,7 @@ def put_due_comparisons(*, now: datetime, most: int = MOST_AT_ONCE) -> int:
         [Comparison(instance_id=pk, next_at=next_night(pk, now=now)) for pk in fresh.values_list("pk", flat=True)],
         ignore_conflicts=True,
     )
-    due = Comparison.objects.filter(next_at__lte=now, instance__gone_at=None).order_by("next_at")
-    put = 0
-    for pk, instance_id, planned in list(due.values_list("pk", "instance_id", "next_at")[:most]):
-        mine = Comparison.objects.filter(pk=pk, next_at=planned).update(next_at=now + AGAIN)
-        put += bool(mine) and queue.put_job(JOB, instance_id)
-    return put
+    return put_due(Comparison.objects.filter(instance__gone_at=None), JOB, now=now, most=most)
 
 
 def compare_instance(instance_id: int) -> None:

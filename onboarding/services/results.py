@@ -6,7 +6,7 @@ and no further than what ends within `AHEAD` or, where nothing does, what ends n
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -16,18 +16,15 @@ from django.utils.dateparse import parse_datetime
 
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.failures import Fix, Later, Reconnect
-from onboarding.engine import pauses, queue
+from onboarding.engine import pauses
 from onboarding.models import AmcConnection, Instance, QueryResult, ResultsReading, locked
 from onboarding.models.results import AHEAD, KEPT
 from onboarding.services.connections import tell_broken
-from onboarding.services.drift import next_night
+from onboarding.services.nightly import MOST_AT_ONCE, next_night, put_due
 
 log = structlog.get_logger(__name__)
 JOB = "onboarding.services.results.read_instance"
 CREATED = ("COMPLETED", "SUCCEEDED")
-# A reading that was put on the queue and never came back, or that Amazon did not answer, is put there again.
-AGAIN = timedelta(minutes=30)
-MOST_AT_ONCE = 25
 BATCH = 500
 
 
@@ -45,14 +42,9 @@ def put_due_readings(*, now: datetime, most: int = MOST_AT_ONCE) -> int:
         ignore_conflicts=True,
     )
     working = ResultsReading.objects.filter(
-        next_at__lte=now, instance__in=there, instance__account__connection__state=AmcConnection.State.WORKING
+        instance__in=there, instance__account__connection__state=AmcConnection.State.WORKING
     )
-    due = pauses.not_paused(working, "instance").order_by("next_at")
-    put = 0
-    for pk, instance_id, planned in list(due.values_list("pk", "instance_id", "next_at")[:most]):
-        mine = ResultsReading.objects.filter(pk=pk, next_at=planned).update(next_at=now + AGAIN)
-        put += bool(mine) and queue.put_job(JOB, instance_id)
-    return put
+    return put_due(pauses.not_paused(working, "instance"), JOB, now=now, most=most)
 
 
 def read_instance(instance_id: int) -> None:

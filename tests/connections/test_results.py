@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from onboarding.clients.failures import Later
 from onboarding.models import AmcConnection, Instance, QueryResult, ResultsReading
-from onboarding.services import results
+from onboarding.services import nightly, results
 from onboarding.services.instances_import import import_instances
 from simulator import exchanges, people
 from tests.simulated import connect
@@ -42,7 +42,7 @@ def test_the_night_finds_what_ends_soon(amazon, instance, monkeypatch):
     seed(amazon, instance, 91, 30, 1)
     seed(amazon, instance, 88, status="FAILED", workflow="broken")
     put = []
-    monkeypatch.setattr(results.queue, "put_job", lambda job, pk: put.append(pk) or True)
+    monkeypatch.setattr(nightly.queue, "put_job", lambda job, pk: put.append(pk) or True)
     results.put_due_readings(now=timezone.now() - DAY)
     results.put_due_readings(now=timezone.now())
     assert instance.pk in put
@@ -103,7 +103,7 @@ def test_a_revoked_grant_breaks_the_login_and_is_not_asked_again(amazon, instanc
     amazon.revoke("admin")
     results.read_instance(instance.pk)
     assert AmcConnection.objects.get().state == "broken"
-    monkeypatch.setattr(results.queue, "put_job", lambda job, pk: pytest.fail("asked again"))
+    monkeypatch.setattr(nightly.queue, "put_job", lambda job, pk: pytest.fail("asked again"))
     assert results.put_due_readings(now=timezone.now() + DAY) == 0
 
 

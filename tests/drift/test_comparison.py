@@ -17,7 +17,7 @@ from onboarding.models import (
     Membership,
     Notice,
 )
-from onboarding.services import drift
+from onboarding.services import drift, nightly
 from onboarding.services.errors import NotAllowed, Refused
 from tests.drift.conftest import Drifting, by_the_template
 from tests.engine.conftest import person
@@ -123,7 +123,7 @@ def test_it_keeps_nothing_when_amazon_is_away_or_a_run_is_at_work(drifting):
 
 def test_once_a_night_each_at_its_minute_and_by_one_clock(drifting, monkeypatch):
     put = []
-    monkeypatch.setattr(drift.queue, "put_job", lambda job, pk: put.append(pk) or True)
+    monkeypatch.setattr(nightly.queue, "put_job", lambda job, pk: put.append(pk) or True)
     noon = timezone.now().replace(hour=12, minute=0)
     drift.put_due_comparisons(now=noon)
     planned = Comparison.objects.get().next_at
@@ -133,7 +133,7 @@ def test_once_a_night_each_at_its_minute_and_by_one_clock(drifting, monkeypatch)
     drifting.at = planned - timedelta(days=1)
     drifting.compare()
     assert Comparison.objects.get().next_at == planned + timedelta(days=1)
-    minutes = {drift.next_night(pk, now=noon) for pk in range(50)}
+    minutes = {nightly.next_night(pk, now=noon) for pk in range(50)}
     assert len(minutes) == 50
 
 
@@ -141,7 +141,7 @@ def test_the_night_is_a_setting_and_may_go_past_midnight(settings):
     settings.NIGHT_BEGINS, settings.NIGHT_HOURS = 22, 4
     at = timezone.now().replace(hour=0, minute=30, second=0, microsecond=0)
     begins = at.replace(hour=22, minute=0)
-    nights = [drift.next_night(pk, now=at) for pk in range(200)]
+    nights = [nightly.next_night(pk, now=at) for pk in range(200)]
     tonight = [one for one in nights if one < begins]
     # What is left of the night that began yesterday, and the one that begins today.
     assert tonight and all(at < one <= at + timedelta(minutes=90) for one in tonight)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.management.commands.clock import Command
 from onboarding.models import AmcConnection, Instance, Notice, Pause, QueryResult, ResultsReading
-from onboarding.services import results, retention
+from onboarding.services import nightly, results, retention
 
 DAY = timedelta(days=1)
 NOW = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0)
@@ -118,7 +118,7 @@ def test_a_list_that_breaks_off_changes_nothing_that_is_known(instance, listed, 
     monkeypatch.setattr(results.timezone, "now", lambda: NOW)
     listed.add(88)
     results.read_instance(instance.pk)
-    ResultsReading.objects.update(next_at=NOW + results.AGAIN)
+    ResultsReading.objects.update(next_at=NOW + nightly.AGAIN)
     listed.executions.clear()
     listed.trouble = trouble
     results.read_instance(instance.pk)
@@ -126,9 +126,9 @@ def test_a_list_that_breaks_off_changes_nothing_that_is_known(instance, listed, 
     assert kept() == ["e0"] and reading.read_at == NOW
     if isinstance(trouble, Later):
         # Put on the queue again half an hour later.
-        assert (reading.next_at, reading.unread) == (NOW + results.AGAIN, "")
+        assert (reading.next_at, reading.unread) == (NOW + nightly.AGAIN, "")
     else:
-        assert reading.next_at == results.next_night(instance.pk, now=NOW)
+        assert reading.next_at == nightly.next_night(instance.pk, now=NOW)
         assert reading.unread == "Amazon refused to list the queries. You may not."
     listed.trouble = None
     results.read_instance(instance.pk)
@@ -146,7 +146,7 @@ def test_of_a_login_that_is_broken_the_admins_are_told(instance, listed, admin):
 @pytest.fixture
 def put(monkeypatch) -> list[int]:
     found: list[int] = []
-    monkeypatch.setattr(results.queue, "put_job", lambda job, pk: found.append(pk) or True)
+    monkeypatch.setattr(nightly.queue, "put_job", lambda job, pk: found.append(pk) or True)
     return found
 
 
@@ -160,13 +160,13 @@ def test_each_instance_that_was_created_once_a_night_at_its_minute(account, inst
         other(**values)
     assert results.put_due_readings(now=NOW) == 0
     planned = dict(ResultsReading.objects.values_list("instance", "next_at"))
-    assert planned == {one.pk: results.next_night(one.pk, now=NOW) for one in (instance, old)}
+    assert planned == {one.pk: nightly.next_night(one.pk, now=NOW) for one in (instance, old)}
     night = NOW + DAY
     assert [results.put_due_readings(now=night, most=1) for _ in range(3)] == [1, 1, 0]
     assert sorted(put) == [instance.pk, old.pk]
     # What never came back is put there again; what is gone since is not.
     Instance.objects.filter(pk=old.pk).update(gone_at=night)
-    assert results.put_due_readings(now=night + results.AGAIN) == 1 and put[2:] == [instance.pk]
+    assert results.put_due_readings(now=night + nightly.AGAIN) == 1 and put[2:] == [instance.pk]
 
 
 @pytest.mark.parametrize("target", ["all", "queue:default", "account", "amc"])
