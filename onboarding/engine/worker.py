@@ -15,7 +15,7 @@ from rq.job import Job
 
 import onboarding.jobs  # noqa: F401 - loaded for the children
 from onboarding.clients import aws, beside, http
-from onboarding.engine import executor
+from onboarding.engine import executor, queue
 from portal import observe
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,7 @@ def warm_up() -> None:
     aws.warm_up()
     http.trusted()
     beside.connection()
+    queue.named(queue.DEFAULT_QUEUE)
     try:
         for model in apps.get_app_config("onboarding").get_models():
             model._meta.get_fields()

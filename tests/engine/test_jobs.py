@@ -1,8 +1,10 @@
 """What one job of the queue does: a step, and what follows it at once in its run."""
 
 import pytest
+import redis
 
 from onboarding import jobs
+from onboarding.clients import beside
 from onboarding.engine import executor, queue
 from onboarding.engine.clock import tick
 from onboarding.models import Step
@@ -72,3 +74,15 @@ def test_outside_of_a_job_a_step_is_put_on_the_queue(asked, onboarding, queued, 
         pass
     executor.work(asked.pk)
     assert len(queued) == 2
+
+
+def test_a_process_has_one_connection_to_the_queues_and_reads_no_metadata_for_it(settings, monkeypatch):
+    settings.RQ_QUEUES = {"default": {"URL": "redis://127.0.0.1:1/0"}, "identity": {"URL": "redis://127.0.0.1:1/0"}}
+    pools = [one.connection_pool for one in (queue.named("default").connection, beside.connection())]
+
+    def read():
+        pytest.fail("the version of the package is looked up again")
+
+    monkeypatch.setattr(redis.utils, "get_lib_version", read)
+    assert queue.named("default").connection is queue.named("identity").connection
+    assert all(pool.make_connection().driver_info.lib_version for pool in pools)

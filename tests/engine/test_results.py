@@ -169,6 +169,27 @@ def test_each_instance_that_was_created_once_a_night_at_its_minute(account, inst
     assert results.put_due_readings(now=night + nightly.AGAIN) == 1 and put[2:] == [instance.pk]
 
 
+def test_what_another_clock_has_taken_is_left_to_it(instance, monkeypatch):
+    other = Instance.objects.create(
+        account=instance.account,
+        name="Other",
+        instance_id="amcother",
+        creation_status="COMPLETED",
+        status_since=NOW,
+    )
+    for one in (instance, other):
+        ResultsReading.objects.create(instance=one, next_at=NOW)
+    put = []
+
+    def taken_meanwhile(job, pk):
+        ResultsReading.objects.update(next_at=NOW + nightly.AGAIN)
+        put.append(pk)
+        return True
+
+    monkeypatch.setattr(nightly.queue, "put_job", taken_meanwhile)
+    assert results.put_due_readings(now=NOW) == len(put) == 1
+
+
 @pytest.mark.parametrize("target", ["all", "queue:default", "account", "amc"])
 def test_nothing_is_read_while_it_is_paused(account, instance, listed, put, target):
     key = {"account": account.pk, "amc": account.connection_id}.get(target)

@@ -13,7 +13,18 @@ from django.utils import timezone
 
 from onboarding import audit
 from onboarding.guide.procedure import PROCEDURES
-from onboarding.models import AuditEntry, Instance, InstanceStatus, Notice, Request, RequestState, Run, Step, StepState
+from onboarding.models import (
+    AuditEntry,
+    Instance,
+    InstanceStatus,
+    Notice,
+    Request,
+    RequestState,
+    Role,
+    Run,
+    Step,
+    StepState,
+)
 from tests.engine.conftest import person
 from tests.pages.conftest import text_of
 
@@ -50,8 +61,6 @@ def queries(client, url: str, **headers) -> int:
 
 
 def test_the_list_takes_as_many_queries_for_fifty_as_for_one(as_, account, other_account, analyst):
-    from onboarding.models import Role
-
     Role.objects.create(person=analyst, account=other_account, name="approver")
     client = as_(analyst)
     client.get("/instances/")
@@ -404,3 +413,12 @@ def test_activity_tells_everything_once(pages):
     ):
         assert text.count(words) == 1, words
     assert "Approved: " not in text
+
+
+@pytest.mark.parametrize("url", ["/instances/", "/runs/", "/dashboard/results/", "/audit/"])
+def test_an_account_is_asked_for_where_there_are_several(url, as_, admin, other_account):
+    client = as_(admin)
+    assert "account" not in client.get(url).context["form"].fields
+    Role.objects.create(person=admin, account=other_account, name="admin")
+    choices = dict(client.get(url).context["form"].fields["account"].choices)
+    assert choices[""] == "All accounts" and choices[str(other_account.pk)] == other_account.name
