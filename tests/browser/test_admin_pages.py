@@ -7,6 +7,23 @@ import re
 import httpx
 from playwright.sync_api import expect
 
+NIGHT = """
+from datetime import timedelta
+import httpx
+from django.utils import timezone
+from onboarding.models import Instance
+from onboarding.services import results
+now = timezone.now()
+one = Instance.objects.exclude(instance_id="").select_related("account__connection").first()
+ran = [
+    dict(workflowId=name, createTime=f"{{now - timedelta(days=90) + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}}")
+    for name, hours in (("weekly-reach", 30), ("path-to-purchase", 50))
+]
+made = dict(account=one.account.entity_id, instance=one.instance_id, executions=ran)
+httpx.post("{simulator}/_simulator/seed-executions", json=made).raise_for_status()
+results.read(one, now=now)
+"""
+
 
 def connect(admin, *names: str) -> None:
     """Connect AMC through the simulator's administrator and add accounts that are not here yet."""
@@ -81,7 +98,15 @@ def test_connect_give_a_role_lose_the_grant_and_reconnect(stack, sign_in):
     admin.look("dashboard")
     page = admin.go("/dashboard/results/")
     expect(page.get_by_role("heading", name="Nothing ends soon")).to_be_visible()
+    admin.look("results-none")
+    # Queries of long ago, and the night in which they are listed.
+    stack.manage("shell", "-v", "0", "-c", NIGHT.format(simulator=stack.simulator_url))
+    page = admin.go("/dashboard/results/")
+    expect(page.get_by_role("region", name="Query results").get_by_role("row")).to_have_count(3)
     admin.look("results")
+    page = admin.go("/dashboard/")
+    expect(page.locator("#d-ending")).to_have_text(re.compile("^2 query results"))
+    admin.look("dashboard-results")
     page = admin.go("/queues/")
     expect(page.get_by_role("heading", name="Workers")).to_be_visible()
     page.get_by_text("Pause something").click()
