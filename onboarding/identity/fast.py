@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ IN_ADDRESS = bytes(
     code if code >= 0x80 else 0x20 if chr(code).isspace() or chr(code) in ",!.[]{}()" else ord(chr(code).upper())
     for code in range(256)
 )
+DIGITS = np.array([chr(code) in "0123456789" for code in range(256)])
 NUMBER_AND_LETTER = "^[0-9]+-[^-]*[^-0-9]"
 CARE_OF = r"(?i)\bc/o\b"
 NO_TEXT = pa.array([], pa.string())
@@ -167,6 +169,7 @@ def byte_set(allowed: Iterable[int]) -> Bools:
     return table
 
 
+@cache
 def kept_bytes(kept: str) -> Bools:
     """The ASCII bytes that the reference's operation ``keep`` leaves of a lower-cased value."""
     pattern = re.compile(f"[{reference.KEPT[kept]}]")
@@ -457,8 +460,7 @@ class Standardiser:
         upper_values = from_buffers(text, starts, np.ones(len(values), bool))
         words = pc.split_pattern(upper_values, " ")
         encoded = words.values.dictionary_encode()
-        results = pa.array(self._word_results(encoded.dictionary.to_pylist(), country), pa.string())
-        tokens = take(results, _index(encoded))
+        tokens = take(self._standard_words(encoded.dictionary, country), _index(encoded))
         data, offsets = buffers(tokens)
         row_offsets = offsets[words.offsets.to_numpy()]
         result = from_buffers(data, row_offsets, np.diff(row_offsets) > 0)
@@ -497,6 +499,22 @@ class Standardiser:
             longest = max((len(word.encode()) for word in changed), default=0)
             known = self._unsettled[country] = (pa.array(sorted(changed), pa.string()), longest)
         return known
+
+    def _standard_words(self, words: pa.StringArray, country: str | None) -> pa.StringArray:
+        """The standard form of each word. Most are house numbers: digits stay as they are unless the maps name them."""
+        data, offsets = buffers(words)
+        known = self._digit_words(country)
+        spelt = marked(~DIGITS[data], offsets)
+        if known:
+            spelt |= np.asarray(pc.is_in(words, pa.array(known)).to_numpy(zero_copy_only=False))
+        rows = np.flatnonzero(spelt)
+        results = pa.array(self._word_results(words.take(pa.array(rows)).to_pylist(), country), pa.string())
+        where = np.arange(len(words))
+        where[rows] = len(words) + np.arange(len(rows))
+        return take(pa.concat_arrays([words, results]), where)
+
+    def _digit_words(self, country: str | None) -> list[str]:
+        return [word for word in self.table.address_words(country) if word.isdigit()]
 
     def _word_results(self, words: list[str], country: str | None) -> list[str]:
         known = self._words.setdefault(country, {})

@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from onboarding.identity.publish import Destination, Measured
+from onboarding.identity.work import give_back
 
 ROW_GROUP = 120 << 20
 FILE_LIMIT = 1_000_000_000
@@ -57,8 +58,11 @@ class TableWriter:
         self.rows = 0
 
     def add(self, table: pa.Table) -> None:
-        """Takes rows; a column may be plain strings or a dictionary of them where the writer was told so."""
-        self._held.append(_apart(table))
+        """Takes rows; a column may be plain strings or a dictionary of them where the writer was told so.
+
+        They are held until their row group is written: let them be :func:`apart`.
+        """
+        self._held.append(table)
         self._held_bytes += _weight(table)
         self.rows += table.num_rows
         if self._held_bytes >= self._row_group:
@@ -76,6 +80,8 @@ class TableWriter:
         writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self._largest = max(self._largest, file.size - before)
         self._rows += table.num_rows
+        del table
+        give_back()
 
     def _open(self) -> tuple[Any, Measured]:
         if self._file is None:
@@ -108,7 +114,7 @@ class TableWriter:
         self._close()
 
 
-def _apart(table: pa.Table) -> pa.Table:
+def apart(table: pa.Table) -> pa.Table:
     """The same rows in a piece of memory of their own, which the system has back as soon as they are written.
 
     What is held for long between what is freed at once would keep the heap from shrinking.

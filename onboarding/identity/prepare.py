@@ -29,7 +29,7 @@ from onboarding.identity.columns import (
 from onboarding.identity.errors import BadMapping
 from onboarding.identity.keys import Hashes, KeyScan, Repeats, contains, key_hashes
 from onboarding.identity.mapping import checked, country_named
-from onboarding.identity.parquet import FILE_LIMIT, ROW_GROUP, PreparedFile, TableWriter
+from onboarding.identity.parquet import FILE_LIMIT, ROW_GROUP, PreparedFile, TableWriter, apart
 from onboarding.identity.publish import Destination, destination
 from onboarding.identity.reading import Batch, Load, batches, describe
 from onboarding.identity.storage import S3Factory, default_s3, find
@@ -41,6 +41,7 @@ from onboarding.identity.work import (
     Stop,
     batch_size,
     default_jobs,
+    give_back,
     never,
     unreported,
 )
@@ -283,6 +284,7 @@ class _Job:
                 self._count(part)
             collapser.collapse()
             collapsed = collapser.result
+        give_back()
         writers = self._writers(folder, collapsed)
         if not everything:
             for part in self._passes(pool, "prepare", lambda batch, values: self._rows(batch, values, hashes, False)):
@@ -291,7 +293,7 @@ class _Job:
         if collapser is not None:
             for table in collapser.rows():
                 pool.check()
-                self._write(writers, self._as_written(table))
+                self._write(writers, apart(self._as_written(table)))
         return self._finish(folder, pool, writers, collapsed)
 
     def _passes(self, pool: Pool, stage: str, work: Callable[[Batch, Values], Done]) -> Iterator[Done]:
@@ -304,7 +306,6 @@ class _Job:
             for done in pool.ordered(_task(load, at, wanted, work) for load in loads):
                 rows += done.batch.rows
                 self._progress(Progress(stage, before + done.batch.progress, self._total, rows))
-                done.batch.columns.clear()
                 yield done
             before += source.size
 
@@ -352,7 +353,10 @@ class _Job:
         values = {name: fast.text_array(array) for name, array in values.items()}
         counts: dict[str, FieldCounts] = {}
         made = self._made(values, counts)
-        table = pa.table({name: column.rows() if wanted else column.arrow() for name, column in made.items()})
+        if wanted:
+            table = pa.table({name: column.rows() for name, column in made.items()})
+        else:
+            table = apart(pa.table({name: column.arrow() for name, column in made.items()}))
         return Rows(table, hashes, counts, batch)
 
     def _made(self, values: Values, counts: dict[str, FieldCounts]) -> dict[str, fast.Column]:
@@ -436,20 +440,21 @@ class _Job:
     def _write(self, writers: list[tuple[TableWriter, list[OutputColumn], list[str]]], table: pa.Table) -> None:
         self.result.rows_written += table.num_rows
         for place, (writer, columns, sources) in enumerate(writers):
-            arrays = []
-            for column, source in zip(columns, sources, strict=True):
-                wide = f"{column.kind.value}:{column.number}"
-                name = source or wide
-                arrays.append(table.column(name) if name in table.column_names else self._nothing(table.num_rows))
-            part = pa.table(arrays, names=[column.name for column in columns])
-            if place and table.num_rows:
-                filled = [a.is_valid() for a, c in zip(part.columns, columns, strict=True) if c.kind in self._by_kind]
-                some = filled[0]
-                for other in filled[1:]:
-                    some = pc.or_(some, other)
-                part = part.filter(some)
-            if part.num_rows:
-                writer.add(part)
+            kinds = {
+                source or f"{column.kind.value}:{column.number}": column.kind
+                for column, source in zip(columns, sources, strict=True)
+            }
+            there = [name for name in kinds if name in table.column_names]
+            part = table.select(there)
+            if place:
+                part = _with_values(part, [name for name in there if kinds[name] in self._by_kind])
+            if part.num_rows == 0:
+                continue
+            if len(there) < table.num_columns:
+                part = apart(part)  # each table is written at a time of its own
+            nothing = self._nothing(part.num_rows)
+            arrays = [part.column(name) if name in there else nothing for name in kinds]
+            writer.add(pa.table(arrays, names=[column.name for column in columns]))
 
     def _nothing(self, rows: int) -> pa.StringArray:
         """A column of nulls; all share one piece of memory."""
@@ -483,9 +488,19 @@ def _task(
     def run() -> Done:
         batch = load()
         values = {name: batch.columns[at[name]] if name in at else pa.nulls(batch.rows, pa.string()) for name in wanted}
-        return work(batch, values)
+        done = work(batch, values)
+        batch.columns.clear()
+        return done
 
     return run
+
+
+def _with_values(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows that have a value in one of those columns."""
+    some = pa.array(np.zeros(table.num_rows, bool))
+    for name in names:
+        some = pc.or_(some, table.column(name).is_valid())
+    return table.filter(some)
 
 
 def good_keys(keys: pa.StringArray) -> tuple[npt.NDArray[np.bool_], int, int]:

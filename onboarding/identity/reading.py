@@ -229,14 +229,17 @@ def _csv_batches(source: Source, layout: Layout, columns: Sequence[int], size: i
     stream: IO[bytes] = io.BufferedReader(raw, 1 << 20) if layout.gzip else raw  # type: ignore[assignment]
     if layout.gzip:
         stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
+    plain = raw if stream is raw and layout.encoding != "utf-16" else None
     first = True
-    for block in _records(source, _utf8(stream, layout, size, source), layout, lambda: raw.position):
-        data, progress = block
+    for data in _records(source, _utf8(stream, layout, size, source), layout, plain):
         if first:
+            beginning = bytes(data)
+            if not beginning.strip(b"\r\n"):
+                continue
             first = False
-            data = data[_header_end(data, layout) :]
+            data = data[_header_end(beginning, layout) :]
         if data:
-            yield lambda data=data, progress=progress: _csv_batch(  # type: ignore[misc]
+            yield lambda data=data, progress=raw.position: _csv_batch(  # type: ignore[misc]
                 data, source, layout, columns, progress
             )
 
@@ -261,10 +264,12 @@ def _utf8(stream: IO[bytes], layout: Layout, size: int, source: Source) -> Itera
             return
 
 
-def _records(
-    source: Source, pieces: Iterable[bytes], layout: Layout, position: Callable[[], int]
-) -> Iterator[tuple[bytes, int]]:
-    """Regroups pieces so that each ends at the end of a record."""
+def _records(source: Source, pieces: Iterable[bytes], layout: Layout, plain: _Counting | None) -> Iterator[memoryview]:
+    """Regroups pieces so that each ends at the end of a record.
+
+    Where the pieces are what stands in the file (``plain``), the beginning of a record is read again with the rest of
+    it: to join the two here would hold all threads up.
+    """
     rest = b""
     for piece in pieces:
         data = rest + piece if rest else piece
@@ -274,12 +279,16 @@ def _records(
                 raise Unreadable(source.name, "has a quoted field that is never closed, or a record over 64 MB")
             rest = data
             continue
-        rest = data[end:]
-        yield data[:end], position()
+        if plain is not None:
+            plain.position -= len(data) - end
+            rest = b""
+        else:
+            rest = data[end:]
+        yield memoryview(data)[:end]
     if rest:
         if b'"' in rest and _ends_quoted(rest, layout):
             raise Unreadable(source.name, "has a quoted field that is never closed")
-        yield rest, position()
+        yield memoryview(rest)
 
 
 def _last_end(data: bytes, layout: Layout) -> int:
@@ -288,7 +297,8 @@ def _last_end(data: bytes, layout: Layout) -> int:
     end = data.rfind(newline)
     if end < 0:
         return 0
-    before = data.count(b'"', 0, end)
+    # To look for a first quote is much quicker than to count them.
+    before = data.count(b'"', 0, end) if b'"' in data else 0
     if before % 2 == 0:
         return end + 1
     for _ in range(64):
@@ -317,6 +327,10 @@ def _mask(found: re.Match[bytes]) -> bytes:
 def _header_end(data: bytes, layout: Layout) -> int:
     """Where the header record ends, empty lines before it included."""
     start = len(data) - len(data.lstrip(b"\r\n"))
+    line = data.find(b"\n", start) + 1
+    plain = data[start:line].rstrip(b"\r\n")
+    if line and b'"' not in plain and b"\r" not in plain:
+        return line
     masked = QUOTED[layout.delimiter].sub(_mask, data[start : start + (HEAD << 2)])
     ends = [end for end in (masked.find(b"\n"), masked.find(b"\r")) if end >= 0]
     if not ends:
@@ -325,13 +339,11 @@ def _header_end(data: bytes, layout: Layout) -> int:
     return end + 1 if data[end - 1 : end + 1] == b"\r\n" else end
 
 
-def _csv_batch(data: bytes, source: Source, layout: Layout, columns: Sequence[int], progress: int) -> Batch:
+def _csv_batch(data: memoryview, source: Source, layout: Layout, columns: Sequence[int], progress: int) -> Batch:
     reencoded: list[int] = []
-    if not data.isascii():
-        try:
-            codecs.utf_8_decode(data, "strict", True)
-        except UnicodeDecodeError:
-            data, reencoded = _reencoded(data)
+    if not _is_utf8(data):
+        text, reencoded = _reencoded(bytes(data))
+        data = memoryview(text)
     names = [str(position) for position in range(len(layout.header))]
     ragged: list[int] = []
 
@@ -358,11 +370,27 @@ def _csv_batch(data: bytes, source: Source, layout: Layout, columns: Sequence[in
         )
     except pa.ArrowException:
         raise Unreadable(source.name, "cannot be read as CSV: a quoted field is never closed") from None
-    arrays = {position: table.column(str(position)).combine_chunks() for position in columns}
-    arrays = {p: pa.array([], pa.string()) if isinstance(a, pa.ChunkedArray) else a for p, a in arrays.items()}
+    arrays = {position: _whole(table.column(str(position))) for position in columns}
     skipped = np.array(ragged, np.int64)
     records = table.num_rows + len(ragged)
     return Batch(arrays, table.num_rows, records, ragged, reencoded, skipped, progress)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.StringArray:
+    """A column as one array, without a copy where it is in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays([pa.array([], pa.string()), *column.chunks])
+
+
+def _is_utf8(data: memoryview) -> bool:
+    """Whether the bytes are UTF-8, found without holding other threads up."""
+    offsets = pa.py_buffer(np.array([0, len(data)], np.int64))
+    try:
+        pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(data)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _reencoded(data: bytes) -> tuple[bytes, list[int]]:

@@ -21,6 +21,8 @@ DEFAULT_MEMORY = 512 << 20
 SMALLEST_BATCH = 1 << 18
 BATCHES_PER_MEMORY = 256
 """A batch of CSV bytes and all that is made of it, for each thread and those waiting, fit this often into memory."""
+AHEAD = 6
+"""How many batches more than threads may be under way: enough to go on with while a row group is being written."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Progress:
         return dict(self.__dict__)
 
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 @cache
@@ -51,7 +53,13 @@ def return_memory_early() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2 << 20)
+        mallopt(M_TRIM_THRESHOLD, 8 << 20)  # less would be asked for again with the next batch
         mallopt(M_ARENA_MAX, 2)
+
+
+def give_back() -> None:
+    """Gives the system what this process has freed between what it still holds."""
+    pa.default_memory_pool().release_unused()
 
 
 Report = Callable[[Progress], None]
@@ -92,7 +100,7 @@ class Pool:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def ordered(self, tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-        """The results of the tasks, in order; only a few more tasks than threads are under way at once.
+        """The results of the tasks, in order; at most ``AHEAD`` more tasks than threads are under way at once.
 
         Raises Cancelled once ``stop`` says so, and whatever a task raises.
         """
@@ -110,7 +118,7 @@ class Pool:
                 failure = error
                 break
             waiting.append(self._threads.submit(task))
-            if len(waiting) > self._jobs:
+            if len(waiting) > self._jobs + AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             self.check()

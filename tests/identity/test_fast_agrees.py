@@ -1,5 +1,7 @@
 """The fast path gives what the plain reference implementation gives, whatever the input."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -190,3 +192,12 @@ def test_a_long_value_among_many_short_ones_needs_little_memory(field):
         result = fast.Standardiser(rules.load(rules.AMAZON_ADS)).column(field, column, fast.Countries(["US"]))
         assert len(result) == len(values)
         assert result.rows()[1].as_py() == reference.standardise(rules.load(rules.AMAZON_ADS), field, "Ann é", "US")
+
+
+def test_words_of_digits_are_replaced_where_a_map_names_them():
+    plain = rules.load(rules.ENTITY_RESOLUTION)
+    table = dataclasses.replace(plain, maps={**plain.maps, "number-words": {"5": "five", **plain.maps["number-words"]}})
+    values = ["5 Main Street", "12 Main Street", "12 5 55", None]
+    column = fast.Standardiser(table).column("address", fast.encoded(pa.array(values), False), fast.Countries(["US"]))
+    assert column.values.to_pylist() == expected(table, "address", values, ["US"] * 4)
+    assert column.values[0].as_py().startswith("five")

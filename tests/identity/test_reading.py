@@ -77,6 +77,17 @@ def test_quotes_inside_unquoted_fields_are_letters():
     assert found[0] == ('5" pipe', "x", "y")
 
 
+@pytest.mark.parametrize(
+    "header", [b"a,b\n", b"a,b\r\n", b"a,b\r", b"\n\na,b\n", b'"a\nz",b\n', b'"a\rz",b\r\n', b'"a","b"\r']
+)
+@pytest.mark.parametrize("size", [5, 1 << 20])
+def test_the_header_ends_where_its_record_ends(header, size):
+    ending = header[header.rindex(b"b") :].lstrip(b'b"')
+    layout, found, _ = rows(Text(header + ending.join([b"1,2", b"3,4", b""])), size)
+    assert len(layout.header) == 2
+    assert found == [("1", "2"), ("3", "4")]
+
+
 def test_numbers_skip_ragged_rows():
     _, found, numbers = rows(Text(b"a,b\n1,2\n3\n4,5\n6,7,8\n9,0\n"), 4)
     assert found == [("1", "2"), ("4", "5"), ("9", "0")]
