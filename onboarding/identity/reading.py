@@ -229,7 +229,7 @@ def _csv_batches(source: Source, layout: Layout, columns: Sequence[int], size: i
     stream: IO[bytes] = io.BufferedReader(raw, 1 << 20) if layout.gzip else raw  # type: ignore[assignment]
     if layout.gzip:
         stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
-    plain = raw if stream is raw and layout.encoding != "utf-16" else None
+    plain = None if layout.gzip or layout.encoding == "utf-16" else raw
     first = True
     for data in _records(source, _utf8(stream, layout, size, source), layout, plain):
         if first:
