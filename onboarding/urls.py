@@ -89,6 +89,7 @@ urlpatterns = [
     path("runs/<uuid:pk>/look-again", runs.look_again, name="run-look-again"),
     *(page for at in STEPS for page in step_pages(at)),
     path("instances/<int:pk>/differences/", drift.of_instance, name="instance-differences"),
+    path("instances/<int:pk>/results/read", results.read, name="instance-results-read"),
     path("instances/<int:pk>/compare", drift.compare, name="instance-compare"),
     path("differences/", drift.differences, name="differences"),
     path("differences/<int:pk>/accept", drift.accept, name="difference-accept"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -18,7 +18,6 @@ from onboarding import audit
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.aws import AwsClient
 from onboarding.clients.failures import Fix, Later, RemoteFailure
-from onboarding.engine import queue
 from onboarding.engine.authority import MAY_ASK
 from onboarding.engine.notices import people_with, tell, tell_account
 from onboarding.guide.advertisers import Advertiser, note_advertisers
@@ -58,7 +57,7 @@ from onboarding.models import (
 )
 from onboarding.services.access import authorize
 from onboarding.services.errors import Refused
-from onboarding.services.nightly import AGAIN, MOST_AT_ONCE, next_night, put_due
+from onboarding.services.nightly import MOST_AT_ONCE, next_night, put_due, put_now
 
 log = structlog.get_logger(__name__)
 JOB = "onboarding.services.drift.compare_instance"
@@ -100,13 +99,7 @@ def ask_now(*, person: Person, instance: Instance, now: datetime) -> None:
     authorize(person, instance.account, *MAY_ASK)
     if not memberships(instance):
         raise Refused("There is nothing to compare yet: the portal knows of no membership.")
-    row, created = Comparison.objects.get_or_create(instance=instance, defaults={"next_at": now + AGAIN})
-    if not created:
-        if row.compared_at is not None and now - row.compared_at < timedelta(minutes=1):
-            raise Refused("It was compared a moment ago.")
-        Comparison.objects.filter(pk=row.pk).update(next_at=now + AGAIN)
-    if not queue.put_job(JOB, instance.pk):
-        raise Refused("The portal's queue does not answer just now. Try again in a minute.")
+    put_now(Comparison, JOB, instance, done_at="compared_at", now=now)
 
 
 # --- reading

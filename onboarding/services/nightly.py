@@ -10,10 +10,13 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from onboarding.engine import queue
+from onboarding.models import Instance
+from onboarding.services.errors import Refused
 
 # What was put on the queue and never came back, or met something in its way, is put there again.
 AGAIN = timedelta(minutes=30)
 MOST_AT_ONCE = 25
+A_MOMENT = timedelta(minutes=1)
 
 
 def next_night(instance_id: int, *, now: datetime) -> datetime:
@@ -37,3 +40,19 @@ def put_due(rows: QuerySet[Any], job: str, *, now: datetime, most: int) -> int:
         mine = rows.model._default_manager.filter(pk=pk, next_at=planned).update(next_at=now + AGAIN)
         put += bool(mine) and queue.put_job(job, instance_id)
     return put
+
+
+def put_now(model: type[Any], job: str, instance: Instance, *, done_at: str, now: datetime) -> None:
+    """Have a worker call `job` for one instance at once, whenever its night is.
+
+    `done_at` is the column of its row in `model` that says when it was done last. Raises Refused when that was a moment
+    ago, or when the queue does not answer.
+    """
+    row, created = model._default_manager.get_or_create(instance=instance, defaults={"next_at": now + AGAIN})
+    if not created:
+        last = getattr(row, done_at)
+        if last is not None and now - last < A_MOMENT:
+            raise Refused("That was done a moment ago.")
+        model._default_manager.filter(pk=row.pk).update(next_at=now + AGAIN)
+    if not queue.put_job(job, instance.pk):
+        raise Refused("The portal's queue does not answer just now. Try again in a minute.")

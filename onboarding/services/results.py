@@ -17,10 +17,13 @@ from django.utils.dateparse import parse_datetime
 from onboarding.clients.amc import AmcClient
 from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.engine import pauses
-from onboarding.models import AmcConnection, Instance, QueryResult, ResultsReading, locked
+from onboarding.engine.authority import MAY_ASK
+from onboarding.models import AmcConnection, Instance, Person, QueryResult, ResultsReading, locked
 from onboarding.models.results import AHEAD, KEPT
+from onboarding.services.access import authorize
 from onboarding.services.connections import tell_broken
-from onboarding.services.nightly import MOST_AT_ONCE, next_night, put_due
+from onboarding.services.errors import Refused
+from onboarding.services.nightly import MOST_AT_ONCE, next_night, put_due, put_now
 
 log = structlog.get_logger(__name__)
 JOB = "onboarding.services.results.read_instance"
@@ -45,6 +48,18 @@ def put_due_readings(*, now: datetime, most: int = MOST_AT_ONCE) -> int:
         instance__in=there, instance__account__connection__state=AmcConnection.State.WORKING
     )
     return put_due(pauses.not_paused(working, "instance"), JOB, now=now, most=most)
+
+
+def ask_now(*, person: Person, instance: Instance, now: datetime) -> None:
+    """Have a worker list the queries of an instance at once. Raises NotAllowed, or Refused with the reason in words."""
+    authorize(person, instance.account, *MAY_ASK)
+    if instance.gone_at is not None or instance.creation_status not in CREATED or not instance.instance_id:
+        raise Refused("There are no queries to list: AMC has not made the instance yet, or it was deleted.")
+    if instance.account.connection.state != AmcConnection.State.WORKING:
+        raise Refused("The login that sees this instance no longer works. An admin has to reconnect it first.")
+    if pauses.in_force().intersection(pauses.targets_of(instance.account)):
+        raise Refused("An admin has paused what is called for this account.")
+    put_now(ResultsReading, JOB, instance, done_at="read_at", now=now)
 
 
 def read_instance(instance_id: int) -> None:

@@ -1,20 +1,26 @@
-"""GET /dashboard/results/: the results of queries that can soon no longer be fetched."""
+"""The results of queries that can soon no longer be fetched: the list of them, and listing those of an instance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.http import HttpRequest, HttpResponseBase
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
+from onboarding.engine.authority import MAY_ASK
 from onboarding.forms.results import FindResults
 from onboarding.models import QueryResult
 from onboarding.models.results import AHEAD
 from onboarding.selectors import results as selector
 from onboarding.selectors.instances import owners as owners_of
+from onboarding.services import results as service
+from onboarding.services.errors import Refused
+from onboarding.views.access_control import require_role
 from onboarding.views.exports import csv_file, wants_csv
+from onboarding.views.instances import instance_page
 from onboarding.views.links import with_query
 from onboarding.views.saved_views import views_of
 from onboarding.views.shell import render_page_or_part, shell_of
@@ -33,7 +39,7 @@ HEADER = (
 
 @require_safe
 def results(request: HttpRequest) -> HttpResponseBase:
-    """The list; with HX-Request only its rows, with `format=csv` all of it as a file."""
+    """GET /dashboard/results/: the list; with HX-Request only its rows, with `format=csv` all of it as a file."""
     shell = shell_of(request)
     if not shell.role_names:
         return redirect("access")
@@ -68,6 +74,20 @@ def results(request: HttpRequest) -> HttpResponseBase:
         context["form"] = FindResults(get or None, accounts=wide, owners=owners_of(list(names)))
         context["views"] = views_of(request, "results")
     return render_page_or_part(request, "results/list.html", "results/_list.html", context)
+
+
+@require_POST
+def read(request: HttpRequest, pk: int) -> HttpResponse:
+    """POST /instances/N/results/read: have a worker list the queries of the instance now."""
+    page = instance_page(request, pk)
+    require_role(page.person, page.instance.account, *MAY_ASK)
+    try:
+        service.ask_now(person=page.person, instance=page.instance, now=timezone.now())
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, "The portal lists the queries now. Reload this page in a few seconds.")
+    return redirect("instance-ready", pk)
 
 
 def _rows(found: Iterable[QueryResult], names: dict[int, str]) -> Iterable[tuple[object, ...]]:

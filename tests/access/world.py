@@ -84,6 +84,7 @@ EXPECTED_ELSEWHERE: dict[str, list[Route]] = {
         Route(ASKERS, "post", INSTANCE, {"typed": "wrong"}, status=(200, 422), forbidden=("approver",)),
     ],
     "instance-differences": [Route(MEMBERS, args=INSTANCE, status=(200,))],
+    "instance-results-read": [Route(ASKERS, "post", INSTANCE, status=(302,), forbidden=("approver",))],
     "instance-compare": [Route(ASKERS, "post", INSTANCE, status=(302,), forbidden=("approver",))],
     "differences": [Route(SOME_ADMIN, status=(200,), forbidden=NO_ADMIN)],
     "difference-accept": [

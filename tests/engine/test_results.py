@@ -11,6 +11,7 @@ from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.management.commands.clock import Command
 from onboarding.models import AmcConnection, Instance, Notice, Pause, QueryResult, ResultsReading
 from onboarding.services import nightly, results, retention
+from onboarding.services.errors import NotAllowed, Refused
 
 DAY = timedelta(days=1)
 NOW = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0)
@@ -229,3 +230,47 @@ def test_what_has_ended_is_deleted_at_night(instance):
         )
     assert retention.sweep(now=NOW) == {"query results": 1}
     assert kept() == ["there"]
+
+
+def test_who_may_ask_has_an_instance_read_at_once(instance, listed, put, analyst):
+    planned = nightly.next_night(instance.pk, now=NOW)
+    results.ask_now(person=analyst, instance=instance, now=NOW)
+    # Should the job be lost, the clock puts it there again.
+    assert put == [instance.pk] and ResultsReading.objects.get().next_at == NOW + nightly.AGAIN
+    listed.add(88)
+    results.read(instance, now=NOW)
+    assert ResultsReading.objects.get().next_at == planned
+    with pytest.raises(Refused, match="a moment ago"):
+        results.ask_now(person=analyst, instance=instance, now=NOW + DAY / 1500)
+    results.ask_now(person=analyst, instance=instance, now=NOW + nightly.A_MOMENT)
+    assert put == [instance.pk] * 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda one: Instance.objects.filter(pk=one.pk).update(gone_at=NOW), "deleted"),
+        (lambda one: Instance.objects.filter(pk=one.pk).update(creation_status="IN_PROGRESS"), "not made"),
+        (lambda one: AmcConnection.objects.update(state=AmcConnection.State.BROKEN), "reconnect"),
+        (lambda one: Pause.objects.create(target="all", name="It", paused_at=NOW), "paused"),
+    ],
+    ids=["gone", "in-creation", "broken", "paused"],
+)
+def test_it_is_said_why_an_instance_can_not_be_read_now(instance, put, analyst, spoil, why):
+    spoil(instance)
+    there = Instance.objects.select_related("account__connection").get(pk=instance.pk)
+    with pytest.raises(Refused, match=why):
+        results.ask_now(person=analyst, instance=there, now=NOW)
+    assert put == []
+
+
+def test_an_approver_alone_may_not_ask_for_it(instance, put, approver):
+    with pytest.raises(NotAllowed):
+        results.ask_now(person=approver, instance=instance, now=NOW)
+    assert put == []
+
+
+def test_without_a_queue_it_is_said_so(instance, analyst, monkeypatch):
+    monkeypatch.setattr(nightly.queue, "put_job", lambda job, pk: False)
+    with pytest.raises(Refused, match="does not answer"):
+        results.ask_now(person=analyst, instance=instance, now=NOW)

@@ -185,3 +185,19 @@ def test_of_one_instance_the_page_to_keep_says_what_ends_next(mine, world, as_, 
     assert client.get(f"/instances/{mine.pk}/ready.json").json()["next_results_end_at"][:10] == f"{now + DAY:%Y-%m-%d}"
     mine.query_results.all().delete()
     assert "No results are known that can still be fetched" in text_of(client.get(url))
+
+
+def test_the_queries_of_an_instance_are_listed_at_once_for_who_asks(mine, as_, analyst, approver, monkeypatch):
+    put = []
+    monkeypatch.setattr("onboarding.services.nightly.queue.put_job", lambda job, pk: put.append((job, pk)) or True)
+    Instance.objects.filter(pk=mine.pk).update(creation_status="COMPLETED")
+    url, button = f"/instances/{mine.pk}/ready/", 'id="results-now"'
+    assert button not in as_(approver).get(url).text
+    client = as_(analyst)
+    assert button in client.get(url).text
+    told = client.post(f"/instances/{mine.pk}/results/read", follow=True)
+    assert told.redirect_chain == [(url, 302)] and "lists the queries now" in text_of(told)
+    assert put == [("onboarding.services.results.read_instance", mine.pk)]
+    ResultsReading.objects.update(read_at=timezone.now())
+    again = client.post(f"/instances/{mine.pk}/results/read", follow=True)
+    assert "a moment ago" in text_of(again) and len(put) == 1
