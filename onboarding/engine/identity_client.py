@@ -11,7 +11,8 @@ from onboarding.clients.aws import FileSessions
 from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.engine import aws_health, queue
 from onboarding.engine.checked_files import must_be
-from onboarding.guide.identity_files import as_it_is, other_table, output_of
+from onboarding.guide.identity_output import as_it_is, output_of
+from onboarding.guide.identity_questions import other_table
 from onboarding.guide.identity_work import ask_for
 from onboarding.guide.plan import PlanError
 from onboarding.identity import manifest as manifests

@@ -28,7 +28,7 @@ from onboarding.engine.checked_files import must_be, rows_of
 from onboarding.engine.executor import worker_name
 from onboarding.engine.pauses import not_paused
 from onboarding.guide import plan as plans
-from onboarding.guide.identity_files import KEY
+from onboarding.guide.identity_questions import KEY
 from onboarding.identity.errors import BadDestination, BadMapping, Cancelled, IdentityError, Unreadable
 from onboarding.models import AwsConnection, DatasetVersion, IdentityJob, Run, SourceFile, Step, StepState
 

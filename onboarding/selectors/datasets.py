@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from onboarding.guide.identity_files import KIND_WORDS
+from onboarding.guide.identity_fields import KIND_WORDS
 from onboarding.guide.identity_work import OPEN
 from onboarding.identity import countries
 from onboarding.identity.columns import MEANINGS

@@ -17,7 +17,7 @@ from onboarding.engine.identity_jobs import log_mistake, wake
 from onboarding.engine.situations import situation_of
 from onboarding.guide.aws_access import CheckAwsAccess
 from onboarding.guide.data_bucket import ChooseDataBucket, as_it_is_now
-from onboarding.guide.identity_files import KEY, look_settings
+from onboarding.guide.identity_questions import KEY, look_settings
 from onboarding.guide.identity_work import OPEN, ask_for, end, work_of
 from onboarding.identity.errors import IdentityError
 from onboarding.models import Dataset, DatasetVersion, IdentityJob, Instance, Person, Run, Step, StepState

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from onboarding.engine.authority import MAY_ASK
-from onboarding.guide.identity_files import KIND_WORDS
+from onboarding.guide.identity_fields import KIND_WORDS
 from onboarding.identity import countries
 from onboarding.models import Dataset, DatasetVersion, IdentityJob
 from onboarding.selectors import datasets as selector

@@ -7,19 +7,19 @@ from typing import Any
 
 from django.utils import timezone
 
-from onboarding.guide.identity_files import KEY as IDENTITY_FILES
-from onboarding.guide.identity_files import (
+from onboarding.guide.identity_files import own_command
+from onboarding.guide.identity_questions import KEY as IDENTITY_FILES
+from onboarding.guide.identity_questions import (
     Columns,
     Manifest,
     Places,
     Report,
     check_settings,
     origin_of,
-    own_command,
     report_of,
     why_not_prepare,
 )
-from onboarding.guide.identity_files import prepares as prepares_files
+from onboarding.guide.identity_questions import prepares as prepares_files
 from onboarding.guide.identity_work import work_of
 from onboarding.guide.step import Situation
 from onboarding.models import DatasetVersion, Step, StepState

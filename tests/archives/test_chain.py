@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from onboarding.engine import queue
 from onboarding.guide.boundary import BOUNDARY_NAME
-from onboarding.guide.identity_files import AS_GUESSED
+from onboarding.guide.identity_fields import AS_GUESSED
 from onboarding.models import AwsConnection, IdNamespace, MappingTable
 from onboarding.services import checks
 from onboarding.services.runs import try_again

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from onboarding.engine import identity_jobs, pauses
 from onboarding.guide import render as rendering
-from onboarding.guide.identity_files import report_of
+from onboarding.guide.identity_questions import report_of
 from onboarding.identity import mapping as mappings
 from onboarding.identity.__main__ import _parser
 from onboarding.models import DatasetVersion, IdentityJob, Pause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from onboarding.guide.identity_files import ways_of
+from onboarding.guide.identity_questions import ways_of
 from onboarding.models import IdentityJob, SourceFile
 from onboarding.services import identity_files, runs
 from tests.datasets.conftest import BUCKET, HEADER, as_csv, people

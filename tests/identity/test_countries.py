@@ -1,6 +1,6 @@
 """Every country that the rules know has a name."""
 
-from onboarding.guide.identity_files import Country
+from onboarding.guide.identity_questions import Country
 from onboarding.identity import countries, rules
 
 
