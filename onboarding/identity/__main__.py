@@ -87,7 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--rules", choices=rules.NAMES, default=rules.AMAZON_ADS, help="rule table")
     threads = argparse.ArgumentParser(add_help=False)
     threads.add_argument("--jobs", type=int, metavar="N", help="threads")
-    threads.add_argument("--memory", type=memory, default=DEFAULT_MEMORY, metavar="SIZE", help="such as 512MB")
+    threads.add_argument(
+        "--memory",
+        type=memory,
+        default=DEFAULT_MEMORY,
+        metavar="SIZE",
+        help="for its work, besides some 200MB for the libraries; such as 512MB",
+    )
     threads.add_argument("--json", action="store_true", help="print the result as JSON")
 
     checking = commands.add_parser("check", parents=[common, threads], help="report what is wrong")
