@@ -81,6 +81,32 @@ def test_few_calls_tell_no_pace(server):
     assert kept(server, "interval") == 0.5
 
 
+def test_while_every_call_is_refused_the_pause_grows_and_not_the_pace(server):
+    begin()
+    now, pauses = T + 1, []
+
+    def refused(who: str, retry_after: float | None) -> float:
+        """The pause after a call that was made when its turn came, and answered a tenth of a second later."""
+        nonlocal now
+        now += pace.turn("E", who, now=now)
+        assert pace.turn("E", who, now=now) == 0
+        now += 0.1
+        pace.slower("E", retry_after, now=now)
+        return pace.turn("E", who, now=now)
+
+    for number in range(6):
+        pauses.append(refused("run", 1 if number else None))
+    assert pauses == pytest.approx([2, 4, 5, 5, 5, 5], abs=1e-4)
+    assert kept(server, "interval") == pytest.approx(0.2)
+    # What Amazon itself asks for holds, however long.
+    assert refused("run", 25) == pytest.approx(25, abs=1e-4)
+    # Once calls are taken again, a refusal is one of the pace, and the pause is what Amazon asks for.
+    now += 25
+    assert pace.turn("E", "run", now=now) == 0
+    assert refused("other", None) == pytest.approx(pace.USUAL_PAUSE, abs=1e-4)
+    assert kept(server, "interval") == pytest.approx(0.4)
+
+
 def test_without_redis_calls_go_on(settings, monkeypatch):
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     monkeypatch.setattr(beside, "_silent_until", 0.0)
