@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tests.chaos.lane import Failed, Lane, approve, ask, tick, work
@@ -184,7 +184,7 @@ class Run:
             lane.start(name, tick if name.startswith("clock") else work)
 
 
-def run(lane: Lane, seeds: list[int], say: Callable[[str], None]) -> int:
+def run(lane: Lane, seeds: Iterable[int], say: Callable[[str], None]) -> int:
     """Carry out the schedules of these seeds; returns how many failed, having printed how to repeat each."""
     failed = 0
     for seed in seeds:
