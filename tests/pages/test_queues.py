@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import socket
-import subprocess
 import time
 from datetime import timedelta
 
@@ -27,7 +26,6 @@ from onboarding.services import queues as service
 from onboarding.services.errors import NotAllowed, Refused
 from portal import settings as portal_settings
 from portal.env import with_timeouts
-from scripts.stack import free_port, redis_server
 from tests.engine.conftest import clock, onboarding, person  # noqa: F401
 from tests.pages.conftest import text_of
 
@@ -300,23 +298,10 @@ def test_acts_are_confirmed_first(pages, as_, admin, outsider):
 
 
 @pytest.fixture
-def carried(tmp_path, monkeypatch):
+def carried(own_redis, monkeypatch):
     """A queue of RQ on a Redis of the test's own."""
-    port = free_port()
-    command = [redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    connection = redis.Redis(port=port)
-    for _ in range(200):
-        try:
-            connection.ping()
-            break
-        except redis.ConnectionError:
-            time.sleep(0.05)
-    monkeypatch.setattr(queue, "named", lambda name: rq.Queue(name, connection=connection))
-    yield rq.Queue("default", connection=connection)
-    connection.close()
-    server.kill()
-    server.wait()
+    monkeypatch.setattr(queue, "named", lambda name: rq.Queue(name, connection=own_redis))
+    return rq.Queue("default", connection=own_redis)
 
 
 def test_workers_and_failed_jobs(carried, pages, as_, root, admin):
