@@ -12,41 +12,50 @@ from onboarding.models import DatasetVersion
 
 def output_of(version: DatasetVersion, manifest: Mapping[str, Any], place: str) -> dict[str, Any]:
     """What the step hands on: the tables of a prepared version, from its manifest. `place` is its `s3://` folder."""
-    dataset = version.dataset
-    report = version.report or {}
-    return {
-        "state": "done",
-        "dataset": dataset.name,
-        "version": version.number,
-        "version_pk": version.pk,
-        "aws_account_id": dataset.aws_account_id,
-        "bucket": dataset.bucket,
-        "prefix": dataset.prefix,
-        "rules": manifest["rules"],
-        "country": manifest["country"],
-        "rows": manifest["rows_written"],
-        "forecast": report.get("forecast") or {},
-        "tables": [
-            {
-                "name": table["name"],
-                "location": f"{place}/{table['name']}/",
-                "format": "PARQUET",
-                "rows": table["rows"],
-                "columns": [
-                    {"name": column["name"], "kind": column["kind"], "hashed": column["hashed"]}
-                    for column in table["columns"]
-                ],
-            }
-            for table in manifest["tables"]
-        ],
-    }
+    tables = [
+        {
+            "name": table["name"],
+            "location": f"{place}/{table['name']}/",
+            "format": "PARQUET",
+            "rows": table["rows"],
+            "columns": [
+                {"name": column["name"], "kind": column["kind"], "hashed": column["hashed"]}
+                for column in table["columns"]
+            ],
+        }
+        for table in manifest["tables"]
+    ]
+    return _handed_on(version, tables, manifest["rows_written"], manifest["rules"], manifest["country"])
 
 
 def as_it_is(version: DatasetVersion, columns: Mapping[str, str], country: str | None) -> dict[str, Any]:
     """The same for files that are used as they are, from what the look and the check have found."""
-    overview, report, dataset = version.overview or {}, version.report or {}, version.dataset
+    overview, report = version.overview or {}, version.report or {}
     counts = {column["column"]: column for column in report.get("columns", [])}
     formats = {str(file["format"]).upper() for file in overview.get("files", [])}
+    rows = report.get("rows", 0)
+    table = {
+        "name": table_name(version.dataset.name),
+        "location": overview.get("location", ""),
+        "format": "PARQUET" if formats == {"PARQUET"} else "CSV",
+        "rows": rows,
+        "columns": [
+            {
+                "name": name,
+                "kind": columns.get(name, Kind.IGNORE.value),
+                "hashed": bool(counts.get(name, {}).get("hashed")),
+            }
+            for name in overview.get("header", [])
+        ],
+        **overview.get("glue", {}),
+    }
+    return _handed_on(version, [table], rows, None, country)
+
+
+def _handed_on(
+    version: DatasetVersion, tables: list[dict[str, Any]], rows: int, rules: str | None, country: str | None
+) -> dict[str, Any]:
+    dataset = version.dataset
     return {
         "state": "done",
         "dataset": dataset.name,
@@ -55,25 +64,9 @@ def as_it_is(version: DatasetVersion, columns: Mapping[str, str], country: str |
         "aws_account_id": dataset.aws_account_id,
         "bucket": dataset.bucket,
         "prefix": dataset.prefix,
-        "rules": None,
+        "rules": rules,
         "country": country,
-        "rows": report.get("rows", 0),
-        "forecast": report.get("forecast") or {},
-        "tables": [
-            {
-                "name": table_name(dataset.name),
-                "location": overview.get("location", ""),
-                "format": "PARQUET" if formats == {"PARQUET"} else "CSV",
-                "rows": report.get("rows", 0),
-                "columns": [
-                    {
-                        "name": name,
-                        "kind": columns.get(name, Kind.IGNORE.value),
-                        "hashed": bool(counts.get(name, {}).get("hashed")),
-                    }
-                    for name in overview.get("header", [])
-                ],
-                **overview.get("glue", {}),
-            }
-        ],
+        "rows": rows,
+        "forecast": (version.report or {}).get("forecast") or {},
+        "tables": tables,
     }

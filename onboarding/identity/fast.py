@@ -41,7 +41,6 @@ IN_ADDRESS = bytes(
     code if code >= 0x80 else 0x20 if chr(code).isspace() or chr(code) in ",!.[]{}()" else ord(chr(code).upper())
     for code in range(256)
 )
-DIGITS = np.array([chr(code) in "0123456789" for code in range(256)])
 NUMBER_AND_LETTER = "^[0-9]+-[^-]*[^-0-9]"
 CARE_OF = r"(?i)\bc/o\b"
 NO_TEXT = pa.array([], pa.string())
@@ -111,6 +110,13 @@ def take(values: pa.StringArray, index: npt.NDArray[Any]) -> pa.StringArray:
     if len(index) and index.min() < 0:
         return values.take(pa.array(index, mask=index < 0))
     return values.take(pa.array(index))
+
+
+def replaced(values: pa.StringArray, rows: Ints, others: pa.StringArray) -> pa.StringArray:
+    """The values, but those of ``rows`` replaced by ``others``, one each."""
+    where = np.arange(len(values), dtype=np.int64)
+    where[rows] = len(values) + np.arange(len(rows))
+    return take(pa.concat_arrays([values, others]), where)
 
 
 def text_array(values: pa.Array) -> pa.StringArray:
@@ -296,10 +302,7 @@ class Standardiser:
         self, result: pa.StringArray, values: pa.StringArray, rows: Ints, rule: str, country: str | None
     ) -> pa.StringArray:
         """``result`` with those rows computed by the reference implementation."""
-        replaced = self._each(rule, text_array(take(values, rows)), country)
-        where = np.arange(len(result), dtype=np.int64)
-        where[rows] = len(result) + np.arange(len(rows))
-        return take(pa.concat_arrays([result, replaced]), where)
+        return replaced(result, rows, self._each(rule, text_array(take(values, rows)), country))
 
     def _each(self, rule: str, values: pa.StringArray, country: str | None) -> pa.StringArray:
         """By the reference implementation, each different value once."""
@@ -504,14 +507,12 @@ class Standardiser:
         """The standard form of each word. Most are house numbers: digits stay as they are unless the maps name them."""
         data, offsets = buffers(words)
         known = self._digit_words(country)
-        spelt = marked(~DIGITS[data], offsets)
+        spelt = marked(~kept_bytes("digits")[data], offsets)
         if known:
             spelt |= np.asarray(pc.is_in(words, pa.array(known)).to_numpy(zero_copy_only=False))
         rows = np.flatnonzero(spelt)
-        results = pa.array(self._word_results(words.take(pa.array(rows)).to_pylist(), country), pa.string())
-        where = np.arange(len(words))
-        where[rows] = len(words) + np.arange(len(rows))
-        return take(pa.concat_arrays([words, results]), where)
+        results = self._word_results(words.take(pa.array(rows)).to_pylist(), country)
+        return replaced(words, rows, pa.array(results, pa.string()))
 
     def _digit_words(self, country: str | None) -> list[str]:
         return [word for word in self.table.address_words(country) if word.isdigit()]

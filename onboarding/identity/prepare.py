@@ -293,7 +293,9 @@ class _Job:
         if collapser is not None:
             for table in collapser.rows():
                 pool.check()
-                self._write(writers, apart(self._as_written(table)))
+                written = self._as_written(table)
+                # Of several tables, `_write` takes each one's columns apart.
+                self._write(writers, apart(written) if len(writers) == 1 else written)
         return self._finish(folder, pool, writers, collapsed)
 
     def _passes(self, pool: Pool, stage: str, work: Callable[[Batch, Values], Done]) -> Iterator[Done]:
