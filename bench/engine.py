@@ -3,7 +3,7 @@
 Each round: so many bare jobs that do nothing, by RQ's own worker; then, by the portal's, so many steps that call
 nothing, each from the queue to its last commit (lease, authority, log, audit entry, the instance's standing). The steps
 are those of runs of `LENGTH`, each step following the one before, as most of an onboarding's do. The medians of the
-rounds are compared. The engine has to reach at least half. Printed besides: runs of a single step.
+rounds are compared. So are those of runs of a single step, each a job of its own. Both have to reach at least half.
 """
 
 from __future__ import annotations
@@ -119,10 +119,10 @@ def main() -> int:
     }
     print(
         f"engine: {engine:.1f} steps a second in runs of {LENGTH}, {bare:.1f} bare RQ jobs a second: ratio "
-        f"{engine / bare:.2f}, at least {LEAST_RATIO}; in runs of one step {single:.1f}, ratio {single / bare:.2f}"
+        f"{engine / bare:.2f}; in runs of one step {single:.1f}, ratio {single / bare:.2f}; each at least {LEAST_RATIO}"
     )
     report("engine", figures)
-    return 0 if engine / bare >= LEAST_RATIO else 1
+    return 0 if min(engine, single) / bare >= LEAST_RATIO else 1
 
 
 if __name__ == "__main__":
