@@ -529,7 +529,10 @@ class Stack:
         words = done.stdout + done.stderr
         (self.folder / "log" / f"{name}.log").write_text(words, encoding="utf-8")
         if done.returncode:
-            last = "".join(f"\n    {line}" for line in words.strip().splitlines()[-8:])
+            lines = words.strip().splitlines()
+            if done.stderr and "Traceback" not in done.stderr:
+                raise StackError(done.stderr.strip())
+            last = "".join(f"\n    {line}" for line in lines[-8:])
             raise StackError(f"{name} failed; the last lines:{last}")
 
     def _database(self) -> None:

@@ -23,6 +23,9 @@ REDIS_ONLY = {"web": False, "workers": 0, "clocks": 0, "simulator": False}
 NOBODY = {"LOGIN_CLIENT_ID": "nobody", "LOGIN_CLIENT_SECRET": "nothing"}
 
 
+_once = Stack._once
+
+
 @pytest.fixture(autouse=True)
 def without_migrating(monkeypatch):
     """These tests are about processes; migrating is shown by every other test that starts a stack."""
@@ -145,6 +148,18 @@ def test_a_process_that_cannot_start_shows_its_last_lines(tmp_path, monkeypatch)
     monkeypatch.setattr(stacks, "redis_server", lambda: str(program))
     with pytest.raises(StackError, match=r"(?s)redis did not start \(exit code 3\).*this cannot work"), small(tmp_path):
         pass
+
+
+def test_every_setting_that_is_wrong_is_named_at_once_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stack, "_once", _once)
+    (tmp_path / "portal.sqlite3").touch()
+    wrong = dict.fromkeys(("CALL_TIMEOUT", "LEASE_SECONDS", "CLOCK_SECONDS", "NIGHT_HOURS", "UPLOAD_DAYS"), "x")
+    wrong |= {"DIGEST_HOUR": "77", "METRICS_TOKEN": "short", "PORTAL_AWS_PRINCIPAL": "me", "FIELD_KEYS": "k"}
+    with pytest.raises(StackError) as refused, small(tmp_path, environment={**NOBODY, **wrong}):
+        pass
+    first, *others = str(refused.value).splitlines()
+    assert first == "The settings are not complete:"
+    assert sorted(line.strip(" -").partition(" ")[0].strip(":") for line in others) == sorted(wrong)
 
 
 def test_the_shells_own_settings_stay_outside(tmp_path, monkeypatch):
