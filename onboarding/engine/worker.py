@@ -6,6 +6,7 @@ of steps, for a short while.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
@@ -123,6 +124,15 @@ class PortalWorker(Worker):
         ended = super().wait_for_horse()
         self._child_ended_well = ended[1] == os.EX_OK
         return ended
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """As RQ does, for the job that the child was made for; and for the one that it has gone on with."""
+        super().maintain_heartbeats(job, execution)
+        for current in self.get_current_executions(refresh=True):
+            with contextlib.suppress(NoSuchJobError), self.connection.pipeline() as pipeline:
+                going_on = current.job
+                current.heartbeat(going_on.started_job_registry, self.get_heartbeat_ttl(going_on), pipeline=pipeline)
+                pipeline.execute()
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
         """As RQ does; and if the child was killed at a job that it went on with, that one has failed too."""

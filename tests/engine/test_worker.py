@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 import redis
@@ -38,18 +39,32 @@ def is_killed(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def lasts(number: int) -> None:
+    """A job that takes itself for lost, and ends once its worker says that it is alive."""
+    _tell(number)
+    with redis.Redis.from_url(os.environ["WORKER_TEST_REDIS"]) as server:
+        started = StartedJobRegistry(DEFAULT_QUEUE, connection=server).key
+        (mine,) = server.zrange(started, 0, -1)
+        server.zadd(started, {mine: 1})
+        until = time.monotonic() + 20
+        while server.zscore(started, mine) == 1 and time.monotonic() < until:
+            time.sleep(0.02)
+        server.set("alive", int(server.zscore(started, mine) > time.time()))
+
+
 @pytest.fixture
 def work(own_redis, redis_address, monkeypatch):
     """`work("does fails", queues)`: carry out such jobs by a worker; the child that each had, in order."""
     monkeypatch.setenv("WORKER_TEST_REDIS", redis_address)
     monkeypatch.setattr(worker, "warm_up", lambda: None)
     monkeypatch.setattr(worker.PortalWorker, "_install_signal_handlers", lambda self: None)
+    options = {"connection": own_redis, "job_monitoring_interval": 1}
 
     def go(jobs: str, *names: str) -> list[int]:
         queues = [Queue(name, connection=own_redis) for name in names or (DEFAULT_QUEUE,)]
         for number, job in enumerate(jobs.split()):
             queues[0].enqueue_call(f"{HERE}.{job}", args=(number,), result_ttl=0)
-        worker.PortalWorker(queues, connection=own_redis).work(burst=True, logging_level="CRITICAL")
+        worker.PortalWorker(queues, **options).work(burst=True, logging_level="CRITICAL")
         told = [one.decode().split(":") for one in own_redis.lrange("told", 0, -1)]
         assert [int(number) for number, _ in told] == list(range(len(jobs.split())))
         return [int(child) for _, child in told]
@@ -101,6 +116,13 @@ def test_a_job_whose_child_was_killed_has_failed_and_no_other(work, left, own_re
     assert len(set(children)) == (1 if jobs.endswith("is_killed") else 2)
     assert left() == (0, 0, 0, ["is_killed"])
     assert not own_redis.keys("rq:execution:*") and not own_redis.keys("rq:worker:*:executions")
+
+
+@pytest.mark.parametrize("jobs", ["lasts", "does lasts"])
+def test_a_long_job_counts_as_alive_whichever_it_is(work, left, own_redis, jobs):
+    assert len(set(work(jobs))) == 1
+    assert own_redis.get("alive") == b"1"
+    assert left() == (0, 0, 0, [])
 
 
 def test_a_queue_out_of_reach_ends_the_child_and_fails_nothing(work, left, monkeypatch):
