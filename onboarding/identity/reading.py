@@ -38,8 +38,20 @@ QUOTED = {
     delimiter: re.compile(rb'(?:(?<=[\n\r%s])|\A)"(?:[^"]|"")*(?:"|\Z)' % re.escape(delimiter.encode()))
     for delimiter in DELIMITERS
 }
+QUOTE = ord('"')
+AROUND = {delimiter: np.isin(np.arange(256), [*f'{delimiter}\n\r"'.encode()]) for delimiter in DELIMITERS}
+"""Whether a byte may stand before a quote that opens a field; two quotes in a field count as its end and a new one."""
 UNCLOSED = re.compile(rb'"(?:[^"]|"")*')
 PARQUET_ROWS = 65_536
+# For the whole process: the standard library's own limit is 128 KB, less than a field may have here.
+csv.field_size_limit(LONGEST_RECORD)
+codecs.register_error("windows", lambda error: (_windows(error), error.end))
+
+
+def _windows(error: UnicodeError) -> str:
+    """What is not UTF-8, read as Windows-1252."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", "replace")
 
 
 @dataclass(frozen=True)
@@ -104,9 +116,8 @@ def describe(source: Source) -> Layout:
     text = head.decode(encoding, "replace") if encoding != "utf-8" else _readable(head)
     if "\0" in text.partition("\n")[0]:
         raise Unreadable(source.name, "is neither CSV nor Parquet")
-    delimiter = _delimiter(text)
+    delimiter = _delimiter(text, cut=len(head) == HEAD)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    csv.field_size_limit(LONGEST_RECORD)
     header = next((record for record in records if record), None)
     if header is None:
         raise Unreadable(source.name, "has no header row")
@@ -130,31 +141,35 @@ def _readable(head: bytes) -> str:
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        return head.decode("cp1252", "replace")
+        # A single row may be to blame: the names above it are what they are.
+        return head.decode("utf-8", "windows")
 
 
-def _delimiter(text: str) -> str:
-    """The delimiter under which the first records have most fields, evenly."""
+def _delimiter(text: str, *, cut: bool) -> str:
+    """The delimiter under which the first records have most fields, evenly; `cut`: the last may be half a record."""
     best, most = ",", 1
     for delimiter in DELIMITERS:
         try:
             records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             counts = [len(record) for record in itertools.islice(records, 20) if record]
+            whole = next(records, None) is not None
         except csv.Error:
             continue
-        if len(counts) > 2:
-            counts.pop()  # the head of the file may end in the middle of a record
+        if cut and not whole and len(counts) > 1:
+            counts.pop()
         width = counts[0] if counts else 1
         even = sum(count == width for count in counts) / max(len(counts), 1)
-        if width > most and even > 0.5:
+        if width > most and even >= 0.5:
             best, most = delimiter, width
     return best
 
 
+TELLING = r"\+?[\d\s().-]{5,}|[0-9a-fA-F]{64}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+"""Telephone numbers, hashes and device ids."""
+
+
 def _looks_like_data(header: Sequence[str]) -> bool:
-    telling = [
-        name for name in header if "@" in name or re.fullmatch(r"\+?[\d\s().-]{5,}|[0-9a-fA-F]{64}", name.strip())
-    ]
+    telling = [name for name in header if "@" in name or re.fullmatch(TELLING, name.strip())]
     return bool(telling)
 
 
@@ -195,11 +210,12 @@ def batches(source: Source, layout: Layout, columns: Sequence[int], size: int) -
 def _parquet_batches(source: Source, columns: Sequence[int], size: int) -> Iterator[Load]:
     try:
         file = pq.ParquetFile(SourceReader(source), pre_buffer=False)
-        names = [file.schema_arrow.names[position] for position in columns]
         total, done = max(file.metadata.num_rows, 1), 0
         per_row = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)) // total
         rows = max(1024, min(PARQUET_ROWS, size // max(per_row, 1)))
-        for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
+        # By position: several columns may have one name, which is for the check to say.
+        groups = range(file.metadata.num_row_groups)
+        for batch in file.reader.iter_batches(rows, groups, column_indices=list(columns), use_threads=False):
             done += batch.num_rows
             yield lambda batch=batch, done=done: _parquet_batch(  # type: ignore[misc]
                 batch, source, columns, source.size * done // total
@@ -297,18 +313,17 @@ def _last_end(data: bytes, layout: Layout) -> int:
     end = data.rfind(newline)
     if end < 0:
         return 0
-    # To look for a first quote is much quicker than to count them.
-    before = data.count(b'"', 0, end) if b'"' in data else 0
-    if before % 2 == 0:
+    # To look for a first quote is much quicker than to look for all.
+    if b'"' not in data:
         return end + 1
-    for _ in range(64):
-        earlier = data.rfind(newline, 0, end)
-        if earlier < 0:
-            break
-        before -= data.count(b'"', earlier, end)
-        end = earlier
-        if before % 2 == 0:
-            return end + 1
+    flat = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(flat == QUOTE)
+    opening = quotes[::2]
+    before = flat[opening[1:] - 1] if len(opening) and opening[0] == 0 else flat[opening - 1]
+    if AROUND[layout.delimiter][before].all():
+        while end >= 0 and (place := int(np.searchsorted(quotes, end))) % 2:
+            end = data.rfind(newline, 0, int(quotes[place - 1]))
+        return end + 1
     # Quotes inside unquoted fields upset the count: look at each field that really opens with one.
     masked = QUOTED[layout.delimiter].sub(_mask, data)
     return masked.rfind(newline) + 1
@@ -342,7 +357,7 @@ def _header_end(data: bytes, layout: Layout) -> int:
 def _csv_batch(data: memoryview, source: Source, layout: Layout, columns: Sequence[int], progress: int) -> Batch:
     reencoded: list[int] = []
     if not _is_utf8(data):
-        text, reencoded = _reencoded(bytes(data))
+        text, reencoded = _reencoded(bytes(data), layout)
         data = memoryview(text)
     names = [str(position) for position in range(len(layout.header))]
     ragged: list[int] = []
@@ -393,21 +408,23 @@ def _is_utf8(data: memoryview) -> bool:
     return True
 
 
-def _reencoded(data: bytes) -> tuple[bytes, list[int]]:
+def _reencoded(data: bytes, layout: Layout) -> tuple[bytes, list[int]]:
     """The data with each line that is not UTF-8 read as Windows-1252, and the numbers of those records."""
-    flat = np.frombuffer(data, np.uint8)
-    newlines = np.flatnonzero(flat == 0x0A)
-    quotes = np.flatnonzero(flat == 0x22)
-    ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    newline = b"\n" if b"\n" in data else b"\r"
+    flat = np.frombuffer(QUOTED[layout.delimiter].sub(_mask, data), np.uint8)
+    ends = np.append(np.flatnonzero(flat == newline[0]), len(flat))
+    starts = np.append(0, ends[:-1] + 1)
+    # Empty lines are no records.
+    empty = (ends == starts) | ((ends == starts + 1) & (flat[np.minimum(starts, len(flat) - 1)] == 0x0D))
+    numbers = np.cumsum(~empty)
     lines, bad, start = [], set(), 0
-    for line in data.splitlines(keepends=True) if b"\n" not in data else data.split(b"\n"):
+    for line in data.split(newline):
         try:
             line.decode()
         except UnicodeDecodeError:
-            bad.add(int(np.searchsorted(ends, start)) + 1)
-            line_text = line.decode("cp1252", "replace").encode()
-            lines.append(line_text)
+            bad.add(int(numbers[np.searchsorted(ends, start)]))
+            lines.append(line.decode("cp1252", "replace").encode())
         else:
             lines.append(line)
-        start += len(line) + (1 if b"\n" in data else 0)
-    return (b"\n" if b"\n" in data else b"").join(lines), sorted(bad)
+        start += len(line) + 1
+    return newline.join(lines), sorted(bad)

@@ -3,6 +3,8 @@
 import csv
 import io
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +77,68 @@ def test_quotes_inside_unquoted_fields_are_letters():
     _, found, _ = rows(Text(data), 100)
     assert len(found) == 201
     assert found[0] == ('5" pipe', "x", "y")
+
+
+RAW = st.text(st.sampled_from("ab'\" "), min_size=1, max_size=5).filter(lambda cell: not cell.startswith('"'))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    table=st.lists(st.tuples(st.booleans(), RAW, CELL), min_size=1, max_size=20).filter(
+        lambda t: any(c for c, *_ in t)
+    ),
+    size=st.integers(1, 80),
+)
+def test_letters_that_are_quotes_and_quoted_line_breaks_in_one_file(table, size):
+    lines, wanted = ["a,b,c"], []
+    for first, raw, cell in table:
+        quoted = '"' + cell.replace('"', '""') + '"'
+        lines.append(",".join([raw, quoted, "x"] if first else [quoted, raw, "x"]))
+        wanted.append((raw, cell or None, "x") if first else (cell or None, raw, "x"))
+    text = "\n".join(lines) + "\n"
+    for block in (size, 1 << 20):
+        _, found, _ = rows(Text(text.encode()), block)
+        assert found == wanted
+
+
+@pytest.mark.parametrize("size", [40, 1 << 20])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_rows_that_are_not_utf8_have_the_numbers_of_their_records(size, newline):
+    """Empty lines, quotes that are letters and line breaks in fields do not count; the names above stay as they are."""
+    lines = [
+        "key,prénom".encode(),
+        b"",
+        b'1,\xe95" pipe',
+        b"",
+        b"",
+        b"2,b",
+        b'3,"a\n\xe9"',
+        b"4",
+        b'5,"\n\n"',
+        b"6,\xe9",
+    ]
+    source = Text(newline.join([*lines, b""]))
+    layout = describe(source)
+    numbers, before = [], 0
+    for load in batches(source, layout, [0, 1], size):
+        batch = load()
+        numbers += [before + number for number in batch.reencoded]
+        before += batch.records
+    assert (numbers, before, layout.header) == ([1, 3, 6], 6, ("key", "prénom"))
+
+
+@pytest.mark.parametrize("long", [200_000, 2_000_000])
+def test_the_delimiter_is_found_beside_a_long_field_and_a_ragged_row(long):
+    for text in (f"key;email\n1;{'x' * long}\n2;b\n", "key;email\n1;a;b\n"):
+        assert describe(Text(text.encode())).header == ("key", "email")
+
+
+def test_columns_of_one_name_in_parquet_are_read_each():
+    sink = io.BytesIO()
+    columns = [pa.array([letter]) for letter in "abc"]
+    pq.write_table(pa.Table.from_arrays(columns, names=["key", "email", "email"]), sink)
+    layout, found, _ = rows(Text(sink.getvalue()))
+    assert (layout.header, found) == (("key", "email", "email"), [("a", "b", "c")])
 
 
 @pytest.mark.parametrize(
