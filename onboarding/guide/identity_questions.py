@@ -363,7 +363,16 @@ STOPS_AS_IS = (
 def why_not_prepare(report: Mapping[str, Any], *, as_is: bool) -> str:
     """Why the files of a report can't be used, in words; empty if they can. `as_is`: they are not prepared here."""
     codes = (*STOPS, *STOPS_AS_IS) if as_is else STOPS
-    found = next((finding for finding in report["findings"] if finding["code"] in codes), None)
+    mapped = {entry["column"] for entry in report["columns"]}
+    found = next(
+        (
+            finding
+            for finding in report["findings"]
+            # Of two columns of one name nobody can say which is meant.
+            if finding["code"] in codes or (finding["code"] == "header-duplicate" and finding["column"] in mapped)
+        ),
+        None,
+    )
     if found is not None:
         return f"{found['what']} {found['advice']}"
     if not report["usable_rows"]:
@@ -394,6 +403,24 @@ class Hashing(Question):
         widget=forms.RadioSelect,
         initial=rules.AMAZON_ADS,
     )
+
+    def clean_rules(self) -> str:
+        chosen: str = self.cleaned_data["rules"]
+        report = report_of(self.situation, self.situation.answers.get(KEY, {}))
+        code = "field-mixed" if chosen == CLEAR else "country-missing"
+        found = [finding for finding in report.get("findings", ()) if finding["code"] == code]
+        if found and chosen == CLEAR:
+            columns = ", ".join(str(finding["column"]) for finding in found)
+            raise forms.ValidationError(
+                f"Some values are hashed already and some are clear: {columns}. In clear, Entity Resolution would take "
+                "each column as one or the other. Have them hashed: values that are hashed already are kept."
+            )
+        if found:
+            raise forms.ValidationError(
+                f"{found[0]['count']:,} rows name no country that is known, and how values are standardised depends on "
+                "it. Say under “Country” which one counts for them, or fill the column and check again."
+            )
+        return chosen
 
     @classmethod
     def applies(cls, situation: Situation, answers: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +128,21 @@ class CheckReport:
         }
 
 
-def look(places: Sequence[str], *, s3: S3Factory = default_s3) -> Overview:
-    """Reads the beginning of the files and guesses what each column holds. Raises Unreadable."""
+def look(places: Sequence[str], named: Collection[str] = (), *, s3: S3Factory = default_s3) -> Overview:
+    """Reads the beginning of the files and guesses what each column holds. Raises Unreadable.
+
+    ``named`` are columns that the caller knows by name: a first row that holds one of them is taken for a header. What
+    looks like data instead is kept nowhere: such a file's columns are called by their place.
+    """
     sources = find(places, s3)
-    layouts = {source.name: describe(source) for source in sources}
-    header = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.header))
+    layouts = {source.name: _without_data(describe(source), named) for source in sources}
+    # The columns of a file without a header cannot be told to be those of the others.
+    sure = [layout for layout in layouts.values() if not layout.header_looks_like_data] or layouts.values()
+    header = tuple(dict.fromkeys(name for layout in sure for name in layout.header))
     samples: dict[str, list[str | None]] = {name: [] for name in header}
     for source in sources:
         layout = layouts[source.name]
-        wanted = [place for place, name in enumerate(layout.header) if len(samples[name]) < SAMPLE_ROWS]
+        wanted = [place for place, name in enumerate(layout.header) if len(samples.get(name, _FULL)) < SAMPLE_ROWS]
         if not wanted:
             continue
         for load in batches(source, layout, wanted, SAMPLE_SIZE):
@@ -145,6 +151,23 @@ def look(places: Sequence[str], *, s3: S3Factory = default_s3) -> Overview:
                 samples[layout.header[place]] += batch.columns[place].slice(0, SAMPLE_ROWS).to_pylist()
             break
     return Overview(header, tuple(guess(header, [samples[name] for name in header])), layouts)
+
+
+_FULL = range(SAMPLE_ROWS)
+
+
+def _without_data(layout: Layout, named: Collection[str]) -> Layout:
+    """The layout; if the first row is more likely somebody's data than a header, with places instead of names."""
+    if layout.format != "csv":
+        return layout
+    known = [entry.column for entry in guess(layout.header, [()] * len(layout.header)) if entry.reason == "header"]
+    # A single short word, such as “NO”, may be a country as well; but hardly where all are written as names are.
+    telling = len(known) > 1 or any(len(name.strip()) > 3 for name in known)
+    telling |= bool(known) and all(re.fullmatch(r"[a-z][a-z0-9_]*", name.strip()) for name in layout.header)
+    if not layout.header_looks_like_data and (telling or any(name in named for name in layout.header)):
+        return layout
+    places = tuple(f"column {place}" for place in range(1, len(layout.header) + 1))
+    return replace(layout, header=places, header_looks_like_data=True)
 
 
 def masked(value: str) -> str:
@@ -207,7 +230,7 @@ class _Check:
     ) -> None:
         self._size, self._event = size, event
         self._sources: list[Source] = find(places, s3)
-        self._overview = look(places, s3=s3)
+        self._overview = look(places, mapping or (), s3=s3)
         self._guesses = {entry.column: entry for entry in self._overview.guesses}
         given = self._overview.mapping() if mapping is None else dict(mapping)
         unknown = [name for name in given if name not in self._overview.header]
@@ -295,7 +318,6 @@ class _Check:
         for source in self._sources:
             layout = self._overview.layouts[source.name]
             if layout.header_looks_like_data:
-                # What stands there may be somebody's data, so the names are not repeated.
                 found.append(Finding("header-missing", 1, None, source.name))
                 continue
             header = layout.header
@@ -358,8 +380,9 @@ class _Check:
         rows = batch.rows
         usable = np.ones(rows, bool)
         hashes, key_rows = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        if self._key is not None and self._key in values:
-            keys = values[self._key]
+        if self._key is not None:
+            # A file without that column has rows without a key.
+            keys = values.get(self._key, fast.text_array(pa.nulls(rows, pa.string())))
             usable = self._look_at_keys(keys, batch, tally)
             chosen = np.flatnonzero(usable)
             hashes, key_rows = key_hashes(keys)[chosen], batch.numbers(chosen)
@@ -382,7 +405,7 @@ class _Check:
             bits |= np.where(valid, BIT[kind], 0)
         if self._key is not None:
             columns[self._key] = ColumnReport(self._key, Kind.KEY, None, int(usable.sum()), 0, 0)
-            present = int(fast.is_valid(values[self._key]).sum()) if self._key in values else 0
+            present = int(fast.is_valid(keys).sum())
             columns[self._key].empty = rows - present
             columns[self._key].invalid = present - columns[self._key].values
         if not self._event:

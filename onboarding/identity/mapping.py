@@ -192,9 +192,14 @@ def checked(mapping: Mapping[str, Kind], header: Sequence[str]) -> dict[str, Kin
     keys = [column for column, kind in mapping.items() if kind is Kind.KEY]
     if len(keys) != 1:
         raise BadMapping("name exactly one column as the key" if not keys else f"several keys: {', '.join(keys)}")
-    repeated = sorted({column for column in mapping if header.count(column) > 1})
-    if repeated:
-        raise BadMapping(f"columns of the same name: {', '.join(repeated)}")
+    each_once(mapping, header)
     if not any(kind not in (Kind.KEY, Kind.CONSENT, Kind.IGNORE) for kind in mapping.values()):
         raise BadMapping("no column holds anything to match by")
     return dict(mapping)
+
+
+def each_once(mapping: Mapping[str, Kind], header: Sequence[str]) -> None:
+    """Raises BadMapping unless each column of the mapping occurs once at most among those of a file."""
+    repeated = sorted({column for column in mapping if header.count(column) > 1})
+    if repeated:
+        raise BadMapping(f"columns of the same name: {', '.join(repeated)}")

@@ -28,7 +28,7 @@ from onboarding.identity.columns import (
 )
 from onboarding.identity.errors import BadMapping
 from onboarding.identity.keys import Hashes, KeyScan, Repeats, contains, key_hashes
-from onboarding.identity.mapping import checked, country_named
+from onboarding.identity.mapping import checked, country_named, each_once
 from onboarding.identity.parquet import FILE_LIMIT, ROW_GROUP, PreparedFile, TableWriter, apart
 from onboarding.identity.publish import Destination, destination
 from onboarding.identity.reading import Batch, Load, batches, describe
@@ -237,7 +237,7 @@ class _Job:
         self._sources = [(source, describe(source)) for source in find(places, s3)]
         header = list(dict.fromkeys(name for _, layout in self._sources for name in layout.header))
         for _, layout in self._sources:
-            checked({name: kind for name, kind in mapping.items() if name in layout.header}, layout.header)
+            each_once(mapping, layout.header)
         self._mapping = {name: kind for name, kind in checked(mapping, header).items() if kind is not Kind.IGNORE}
         self._rules = rules.load(rule_table) if rule_table else None
         self._standardiser = fast.Standardiser(self._rules) if self._rules else None

@@ -366,7 +366,8 @@ def _csv_batch(data: memoryview, source: Source, layout: Layout, columns: Sequen
         ragged.append(row.number)
         return "skip"
 
-    wanted = [names[position] for position in columns]
+    # Of no column the rows are counted still; without a name Arrow would read them all.
+    wanted = [names[position] for position in columns] or names[:1]
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),

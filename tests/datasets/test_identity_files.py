@@ -1,6 +1,8 @@
 """The step of the identity files, from the choice of files to the tables, against the local Amazon."""
 
+import hashlib
 import io
+import json
 import shlex
 from datetime import timedelta
 
@@ -17,7 +19,7 @@ from onboarding.identity import mapping as mappings
 from onboarding.identity.__main__ import _parser
 from onboarding.models import DatasetVersion, IdentityJob, Pause
 from onboarding.services import runs
-from tests.datasets.conftest import BUCKET, as_csv, people
+from tests.datasets.conftest import BUCKET, HEADER, as_csv, people
 from tests.join.conftest import aws
 
 
@@ -166,6 +168,58 @@ def test_mappings_that_can_not_be_are_refused(files):
         assert not form.is_valid()
         assert words.lower() in str(form.errors).lower() or words == "nothing to match by"
     assert kind({"columns": "guessed"}, situation=situation).is_valid()
+
+
+def refused(files, slug: str, **values) -> str:
+    """What is said at a question's field; empty if the answer is taken."""
+    situation = runs.situation_of(files.step(files.KEY).run)
+    form = runs.question_of(runs.step_of("onboard", files.KEY), situation, slug)(values, situation=situation)
+    return "" if form.is_valid() else str(form.errors)
+
+
+def test_what_cannot_be_prepared_is_said_before_anybody_signs(files):
+    """A country that no row names, values of both sorts left in clear, two columns of one name, rows without a key."""
+    files.before()
+    files.put("in/no-country.csv", as_csv([*people(3), *people(2, customer_id="d", country="")]))
+    files.choose(f"s3://{BUCKET}/in/no-country.csv", country="")
+    files.answer(files.KEY, "report", read="on")
+    assert "2 rows name no country" in refused(files, "hashing", rules="amazon-ads-1")
+    assert refused(files, "hashing", rules="clear") == ""
+
+    mixed = people(3)
+    mixed[1][HEADER.index("email")] = hashlib.sha256(b"x").hexdigest()
+    files.put("in/mixed.csv", as_csv(mixed))
+    files.choose(f"s3://{BUCKET}/in/mixed.csv")
+    files.answer(files.KEY, "report", read="on")
+    assert "hashed already and some are clear: email." in refused(files, "hashing", rules="clear")
+    assert refused(files, "hashing", rules="amazon-ads-1") == ""
+
+    files.put("in/twice.csv", as_csv([[*row, "x"] for row in people(3)], [*HEADER, "email"]))
+    files.choose(f"s3://{BUCKET}/in/twice.csv")
+    assert "Several columns have the same name" in refused(files, "report", read="on")
+    files.put("in/aside.csv", as_csv([[*row, "x", "y"] for row in people(3)], [*HEADER, "note", "note"]))
+    files.choose(f"s3://{BUCKET}/in/aside.csv")
+    assert refused(files, "report", read="on") == ""
+
+    files.put("two/a.csv", as_csv(people(2)))
+    files.put("two/b.csv", as_csv([row[1:] for row in people(3)], HEADER[1:]))
+    files.choose(f"s3://{BUCKET}/two/")
+    situation = runs.situation_of(files.step(files.KEY).run)
+    report = report_of(situation, situation.answers[files.KEY])
+    assert (report["rows"], report["usable_rows"]) == (5, 2)
+
+
+@pytest.mark.parametrize("first", ["c1,Kari,Nordmarker,Storgata 1,Oslo,NO", "c1,Kari,Nordmarker"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_first_row_of_data_is_kept_nowhere(files, first, beside):
+    files.before()
+    files.put("in/1.csv", f"{first}\n{first.replace('c1', 'c2')}\n".encode())
+    if beside:
+        files.put("in/0.csv", as_csv(people(2)))
+    failure = look_at(files, f"s3://{BUCKET}/in/")
+    assert failure["code"] == "HeaderMissing" and "/in/1.csv" in failure["why"]
+    assert files.version.overview in (None, {})
+    assert "Nordmarker" not in json.dumps([failure, *IdentityJob.objects.values_list("failure", flat=True)])
 
 
 def test_going_back_to_earlier_files_shows_what_they_hold(files):

@@ -3,6 +3,7 @@
 import hashlib
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,6 +12,7 @@ from onboarding.identity.columns import Kind
 from onboarding.identity.errors import BadMapping, Cancelled
 from onboarding.identity.findings import Level
 from onboarding.identity.mapping import guess
+from onboarding.identity.prepare import prepare
 from tests.identity.conftest import HEADER, MAPPING
 
 HASH = hashlib.sha256(b"x").hexdigest()
@@ -196,6 +198,24 @@ def test_files_that_differ(write_csv, person, mapping):
     assert found(report, "columns-differ", "phone").file == paths[1]
     repeated = found(report, "key-repeated")
     assert [(place.file, place.row) for place in repeated.places] == [(paths[1], 1)]
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_rows_of_a_file_without_the_key_are_rows_without_a_key(write_csv, person, mapping, tmp_path, parquet):
+    """The check counts them as what they are when the files are prepared: left out."""
+    good = write_csv([person("c1"), person("c2")])
+    bare = write_csv([person("c3")[1:], person("c4")[1:], person("c5")[1:]], "bare.csv", HEADER[1:])
+    if parquet:
+        pq.write_table(pyarrow.csv.read_csv(bare), bare)
+    report = check([good, bare], mapping, country="US")
+    assert (report.rows, report.usable_rows, report.forecast.rows, report.forecast.matchable) == (5, 2, 2, 2)
+    missing = found(report, "key-missing")
+    assert (missing.count, [place.row for place in missing.places]) == (3, [1, 2, 3])
+    assert found(report, "columns-differ")
+    key = next(column for column in report.columns if column.kind is Kind.KEY)
+    assert (key.values, key.empty, key.invalid) == (2, 3, 0)
+    result = prepare([good, bare], mapping, str(tmp_path / "out"), country="US")
+    assert (result.rows_read, result.rows_written, result.rows_without_key) == (5, 2, 3)
 
 
 def test_parquet_is_checked_too(tmp_path, person, mapping):

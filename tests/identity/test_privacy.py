@@ -55,6 +55,52 @@ def test_the_command_line(write_csv, person, tmp_path, capsys):
     nothing_planted(captured.out, captured.err)
 
 
+BARE = {
+    "an address": [f"c1,{MARK}@example.com,x"],
+    "names alone": [f"c1,{MARK},{MARK}son,12 {MARK} St,{MARK}ton,MA"],
+    "a word that is a column's": [f"c1,{MARK},{MARK}son,{MARK}gata 1,{MARK}lo,NO"],
+    "a device id": ["c1,0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f,x"],
+    "one of several": [",".join(HEADER), f"c1,{MARK},{MARK}son,x@example.com,1,12 {MARK} St,{MARK}ton,MA,1,US"],
+    "one of several, shorter": ["customer_id,email,first_name", f"c1,{MARK},{MARK}son"],
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_a_first_row_that_is_somebodys_data_is_taken_for_no_header(tmp_path, capsys, case):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number, first in enumerate(BARE[case]):
+        width = first.count(",") + 1
+        rest = "".join(f"c{number}{n},{','.join(['x'] * (width - 1))}\n" for n in range(3))
+        (folder / f"part-{number}.csv").write_text(f"{first}\n{rest}")
+    seen = look([str(folder)])
+    bare = [layout for layout in seen.layouts.values() if layout.header_looks_like_data]
+    assert len(bare) == 1
+    report = check([str(folder)])
+    assert "header-missing" in {finding.code for finding in report.findings}
+    main(["check", str(folder)])
+    main(["check", str(folder), "--json"])
+    main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--country", "US"])
+    captured = capsys.readouterr()
+    nothing_planted(seen.as_dict(), repr(seen), report.as_dict(), repr(report), captured.out, captured.err)
+    assert "0a1b2c3d" not in captured.out + json.dumps(seen.as_dict())
+
+
+@pytest.mark.parametrize("header", ["id,tel", "uid,event_time", "ID,correo,nombre", "Customer ID,Amount", "no,plz,ort"])
+def test_short_and_foreign_names_are_names(tmp_path, header):
+    path = tmp_path / "x.csv"
+    path.write_text(f"{header}\n{','.join('x' for _ in header.split(','))}\n")
+    assert look([str(path)]).header == tuple(header.split(","))
+
+
+def test_whoever_names_a_column_says_that_there_is_a_header(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("K,Correo\n1,a@example.com\n")
+    assert look([str(path)]).header == ("column 1", "column 2")
+    report = check([str(path)], {"K": Kind.KEY, "Correo": Kind.EMAIL}, country="ES")
+    assert (report.usable_rows, [column.column for column in report.columns]) == (1, ["K", "Correo"])
+
+
 @pytest.mark.parametrize("damage", ["quote", "gzip", "parquet", "binary"])
 def test_messages_of_errors(tmp_path, damage, monkeypatch):
     monkeypatch.setattr("onboarding.identity.reading.LONGEST_RECORD", 1 << 19)
