@@ -288,11 +288,18 @@ _SUMS = (
 )
 
 
+_FEWER = "Left out, or made one with others of their key: Athena does not count these apart"
+
+
 def made_of(manifest: Mapping[str, Any]) -> Made:
     """A manifest of the identity library ready for its page."""
     rows = manifest["rows_read"]
+    sums = [(label, manifest[name]) for label, name in _SUMS if manifest[name] or name in ("rows_read", "rows_written")]
+    # Athena says how many rows it has read and written, and nothing of why they differ.
+    if not manifest["fields"] and rows > manifest["rows_written"]:
+        sums.append((_FEWER, rows - manifest["rows_written"]))
     return Made(
-        [(label, manifest[name]) for label, name in _SUMS if manifest[name] or name in ("rows_read", "rows_written")],
+        sums,
         [{**table, "bytes": sum(file["bytes"] for file in table["files"])} for table in manifest["tables"]],
         [
             Bar(

@@ -10,6 +10,7 @@ from onboarding.guide import identity_athena, permissions
 from onboarding.guide import render as rendering
 from onboarding.identity import reference, trino
 from onboarding.models import IdentityJob
+from onboarding.selectors import datasets as selector
 from onboarding.services import runs
 from tests.datasets.conftest import BUCKET, as_csv, people
 from tests.pages.conftest import text_of
@@ -77,6 +78,12 @@ def test_large_files_are_prepared_in_the_customers_account(files, settings, twin
     assert (version.state, version.rule_table) == ("ready", "amazon-ads-1")
     assert version.manifest["tables"][0]["files"] == [
         {"path": key.removeprefix("amc/customers/v1/"), "bytes": len(body)}
+    ]
+    # One row is missing for its key's sake; which of the reasons it was nobody has counted.
+    sums = dict(selector.made_of(version.manifest).sums)
+    assert [sums.pop(label) for label in ("Rows read", "Rows written")] == [30, 29]
+    assert [(label.partition(":")[0], rows) for label, rows in sums.items()] == [
+        ("Left out, or made one with others of their key", 1)
     ]
 
 
