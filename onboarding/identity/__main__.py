@@ -19,7 +19,7 @@ import numpy as np
 from onboarding.identity import mapping as mappings
 from onboarding.identity import reference, rules
 from onboarding.identity.check import CheckReport, check, look
-from onboarding.identity.columns import MEANINGS, Kind
+from onboarding.identity.columns import CONSENT_WORDS, MEANINGS, Kind
 from onboarding.identity.errors import BadMapping, IdentityError
 from onboarding.identity.prepare import Preparation, prepare
 from onboarding.identity.reading import batches, describe
@@ -161,6 +161,11 @@ def _show_check(report: CheckReport) -> None:
     for column in report.columns:
         numbers = (column.values, column.empty, column.invalid, column.hashed)
         print(f"{column.column:<24}{column.kind:<13}{''.join(f'{n:>12,}' for n in numbers)}{column.rules_differ:>14,}")
+    if report.consent:
+        print(f"\n{'consent':<24}{'what rows say':<49}{'rows':>12}")
+    for name, counts in report.consent.items():
+        for what, rows in counts.items():
+            print(f"{name:<24}{CONSENT_WORDS[what]:<49}{rows:>12,}")
     for finding in report.findings:
         where = ", ".join(filter(None, (finding.column, finding.file)))
         print(f"\n{finding.level.upper()}: {finding.topic.what}{f' [{where}]' if where else ''} {finding.count:,}")

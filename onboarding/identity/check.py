@@ -18,6 +18,7 @@ from onboarding.identity import fast, rules
 from onboarding.identity.columns import (
     CARRIED_KINDS,
     CONSENT_COLUMNS,
+    CONSENT_STRINGS,
     COUNTRY_RULES,
     MAX_COLUMNS,
     MAX_ROWS_PER_KEY,
@@ -95,7 +96,7 @@ class ColumnReport:
 @dataclass
 class CheckReport:
     """The result of a check. ``rows`` counts all rows read, ``usable_rows`` those that Entity Resolution would take;
-    ``consent`` counts, for each consent column, rows that are granted, denied and empty."""
+    ``consent`` counts what the rows say in each consent column, by the keys of ``CONSENT_WORDS``."""
 
     files: list[dict[str, Any]]
     rules: str
@@ -279,7 +280,7 @@ class _Check:
                     for name, part in seen.columns.items():
                         _add(columns[name], part)
                     for name, values in seen.consent.items():
-                        into = report.consent.setdefault(name, {"granted": 0, "other": 0, "empty": 0})
+                        into = report.consent.setdefault(name, dict.fromkeys(values, 0))
                         for what, rows in values.items():
                             into[what] += rows
                     records += seen.batch.records
@@ -298,7 +299,7 @@ class _Check:
         self._note("key-over-25-rows", self._key, repeats.beyond_rows, repeats.beyond_at)
         for (code, column), count in self._tally.counts.items():
             self._note(code, column, count, self._tally.rows[code, column])
-        report.columns = list(columns.values())
+        report.columns = [entry for entry in columns.values() if entry.kind is not Kind.CONSENT]
         report.forecast = None if self._event else forecast(counts)
         for entry in report.columns:
             if entry.hashed and entry.kind not in CARRIED_KINDS:
@@ -434,19 +435,22 @@ class _Check:
         return countries
 
     def _look_at_consent(self, name: str, column: fast.Column, batch: Batch, tally: Tally) -> dict[str, int]:
-        valid = column.valid()
-        granted = valid
-        if name.strip().lower() in CONSENT_COLUMNS[2:]:
-            is_granted = np.asarray(
-                pc.fill_null(pc.equal(column.values, GRANTED), False).to_numpy(zero_copy_only=False)
-            )
-            granted = is_granted if column.index is None else np.append(is_granted, False)[column.index]
-            tally.add("consent-denied", name, batch.numbers(np.flatnonzero(~granted)))
-        return {
-            "granted": int(granted.sum()),
-            "other": int((valid & ~granted).sum()),
-            "empty": int((~valid).sum()),
-        }
+        present = column.valid()
+        known, empty = name.strip().lower(), int((~present).sum())
+        if known in CONSENT_STRINGS:
+            like = pc.match_substring_regex(column.values, f"^(?:{CONSENT_STRINGS[known]})$")
+        elif known in CONSENT_COLUMNS:
+            like = pc.equal(column.values, GRANTED)
+        else:
+            return {"values": len(present) - empty, "empty": empty}
+        good = _per_row(np.asarray(pc.fill_null(like, False).to_numpy(zero_copy_only=False)), column)
+        other = present & ~good
+        if known in CONSENT_STRINGS:
+            tally.add("consent-malformed", name, batch.numbers(np.flatnonzero(other)))
+            tally.add("consent-empty", name, batch.numbers(np.flatnonzero(~present)))
+            return {"strings": int(good.sum()), "malformed": int(other.sum()), "empty": empty}
+        tally.add("consent-denied", name, batch.numbers(np.flatnonzero(~good)))
+        return {"granted": int(good.sum()), "other": int(other.sum()), "empty": empty}
 
     def _look_at_values(
         self,

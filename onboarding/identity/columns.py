@@ -65,6 +65,20 @@ COUNTRY_RULES = frozenset({"phone", "state", "zip", "address"})
 
 CONSENT_COLUMNS = ("tcf", "gpp", "amz_user_data_consent", "amz_ad_storage_consent")
 """Names by which AMC recognises consent; the last two count as consent only when the value is ``GRANTED``."""
+CONSENT_STRINGS: Mapping[str, str] = {
+    "tcf": r"C[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*",
+    "gpp": r"DB[A-Za-z0-9_-]*(~[A-Za-z0-9_.-]+)*",
+}
+"""What a string of consent looks like from outside. Only Amazon reads what it says."""
+CONSENT_WORDS: Mapping[str, str] = {
+    "granted": "Granted",
+    "other": "Not granted",
+    "strings": "Carries a consent string",
+    "malformed": "Carries something that is no consent string",
+    "values": "Carries a value",
+    "empty": "Empty",
+}
+"""The words for what is counted of consent columns."""
 
 RESERVED = frozenset(
     {"emailaddress", "inputsourcearn", "matchrule", "matchid", "hashingprotocol", "confidencelevel", "source"}

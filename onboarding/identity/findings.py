@@ -236,6 +236,18 @@ TOPICS: Mapping[str, Topic] = {
         "Amazon does not use these rows.",
         "Nothing, if that is what the people said. Else write GRANTED, in capitals.",
     ),
+    "consent-malformed": Topic(
+        W,
+        "Rows whose consent string cannot be one.",
+        "Amazon can read no consent in them, and may not use these rows.",
+        "Export the whole string: for TCF (version 2) it begins with C, for GPP with DB.",
+    ),
+    "consent-empty": Topic(
+        N,
+        "Rows without a consent string.",
+        "Whether Amazon uses them is not known here. Without any consent column, every row counts as consented.",
+        "Fill them where the people were asked.",
+    ),
     "country-missing": Topic(
         E,
         "Rows whose country is not known.",

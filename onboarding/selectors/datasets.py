@@ -10,7 +10,7 @@ from typing import Any
 from onboarding.guide.identity_fields import KIND_WORDS
 from onboarding.guide.identity_work import OPEN
 from onboarding.identity import countries
-from onboarding.identity.columns import MEANINGS
+from onboarding.identity.columns import CONSENT_COLUMNS, CONSENT_STRINGS, CONSENT_WORDS, MEANINGS
 from onboarding.models import Dataset, DatasetVersion, IdentityJob, Instance, Run, SourceFile
 
 # --- work under way
@@ -124,7 +124,7 @@ class ReportView:
     findings: Sequence[FindingView]
     by_level: Mapping[str, int] = field(default_factory=dict)
     differ: Sequence[tuple[str, int]] = ()
-    consent: Sequence[tuple[str, int, int, int]] = ()
+    consent: Sequence[tuple[str, str, int]] = ()
 
     @property
     def notes_title(self) -> str:
@@ -151,9 +151,18 @@ def _file(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
+def _consent(name: str, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """What was counted of a consent column. Reports once called any value granted, whatever Amazon reads in it."""
+    words = name.strip().lower()
+    if "granted" in counts and (words in CONSENT_STRINGS or words not in CONSENT_COLUMNS):
+        return {"values": counts["granted"] + counts["other"], "empty": counts["empty"]}
+    return counts
+
+
 def report_view(report: Mapping[str, Any]) -> ReportView:
     """A report of the identity library, as `CheckReport.as_dict` gives it, ready for its page."""
-    rows, usable, consents = report["rows"], report["usable_rows"], report.get("consent", {})
+    rows, usable = report["rows"], report["usable_rows"]
+    consents = {name: _consent(name, counts) for name, counts in report.get("consent", {}).items()}
     completeness = [
         Bar(
             column["column"],
@@ -164,10 +173,12 @@ def report_view(report: Mapping[str, Any]) -> ReportView:
         for column in report["columns"]
         if column["kind"] in MEANINGS
     ]
-    # Of consent, what is said counts as a value, whatever it says.
+    # Of consent, what is said counts as a value, whatever it says, unless it cannot say anything.
     for name, one in consents.items():
-        said = one["granted"] + one["other"]
-        completeness.append(Bar(name, _parts(rows, (("good", said),)), (said, 0, one["empty"], 0, 0), "Consent"))
+        bad, empty = one.get("malformed", 0), one["empty"]
+        said = sum(one.values()) - bad - empty
+        parts = _parts(rows, (("good", said), ("bad", bad)))
+        completeness.append(Bar(name, parts, (said, bad, empty, 0, 0), "Consent"))
     forecast, combinations, matchable = [], [], 0
     seen = report.get("forecast")
     if seen:
@@ -214,7 +225,7 @@ def report_view(report: Mapping[str, Any]) -> ReportView:
         findings=findings,
         by_level=by_level,
         differ=[(one["column"], one["rules_differ"]) for one in report["columns"] if one["rules_differ"]],
-        consent=[(name, one["granted"], one["other"], one["empty"]) for name, one in consents.items()],
+        consent=[(name, CONSENT_WORDS[what], count) for name, one in consents.items() for what, count in one.items()],
     )
 
 

@@ -84,6 +84,25 @@ def test_the_pages_of_data_sets(files, page):
     assert "Retired" in text_of(page.client.get(f"/instances/{files.run.instance_id}/data/"))
 
 
+def test_a_consent_string_is_not_shown_as_granted(files, page):
+    rows = [[*row, string] for row, string in zip(people(4), ("CPXxRfA.YA", "CPXxRfA", "yes", ""), strict=True)]
+    files.put("in/people.csv", as_csv(rows, [*HEADER, "tcf"]))
+    files.choose(f"s3://{BUCKET}/in/people.csv", columns=f"{COLUMNS}, tcf=consent")
+    address = f"{page.base}q/report/"
+    shown = text_of(page.client.get(address))
+    assert "tcf Carries a consent string 2 tcf Carries something that is no consent string 1 tcf Empty 1" in shown
+    assert "Granted" not in shown
+    # A report of before consent strings were looked at.
+    counted = {"granted": 3, "other": 0, "empty": 1}
+    files.prepare()
+    version = files.version
+    version.report["consent"] = {"tcf": counted, "amz_user_data_consent": counted}
+    version.save(update_fields=["report"])
+    old = text_of(page.client.get(f"/datasets/{version.dataset_id}/versions/1/"))
+    assert "tcf Carries a value 3 tcf Empty 1" in old
+    assert "amz_user_data_consent Granted 3 amz_user_data_consent Not granted 0 amz_user_data_consent Empty 1" in old
+
+
 def test_work_can_be_cancelled_and_begun_again(files, page):
     files.put("in/people.csv", as_csv(people(5)))
     files.answer(files.KEY, "dataset", name="customers")

@@ -172,9 +172,33 @@ def test_consent_and_ids(write_csv):
     assert rows_of(found(report, "field-invalid", "maid")) == [2]
     assert rows_of(found(report, "consent-denied")) == [2, 3]
     assert report.consent["amz_user_data_consent"] == {"granted": 1, "other": 1, "empty": 1}
+    assert report.consent["tcf"] == {"strings": 1, "malformed": 0, "empty": 2}
     assert found(report, "id-partner", "rampid")
     assert rows_of(found(report, "nothing-to-match")) == [2, 3]
     assert report.forecast.unmatchable == 2
+
+
+def test_a_consent_string_is_looked_at_by_its_form_alone(write_csv):
+    header = ["id", "email", "tcf", "gpp", "consented"]
+    strings = [
+        ["CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA.YAAAAAAAAAA", "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAA", "x"],
+        ["yes", "true", ""],
+        ["CP..YA", "DBABMA~~1YNN", "y"],
+        ["BOEFEAyOEFEAyAHABDENAI4AAAB9vABAASA", "CPXxRf~1YNN", "z"],
+        ["", "DBACNY~1YNN~BVVqAAAAAAA.QA", ""],
+    ]
+    path = write_csv([[str(n), f"c{n}@x.com", *row] for n, row in enumerate(strings)], header=header)
+    mapping = {"id": Kind.KEY, "email": Kind.EMAIL, **dict.fromkeys(header[2:], Kind.CONSENT)}
+    report = check([path], mapping, country="US")
+    assert report.consent["tcf"] == {"strings": 1, "malformed": 3, "empty": 1}
+    assert report.consent["gpp"] == {"strings": 2, "malformed": 3, "empty": 0}
+    assert report.consent["consented"] == {"values": 3, "empty": 2}
+    assert rows_of(found(report, "consent-malformed", "tcf")) == [2, 3, 4]
+    assert rows_of(found(report, "consent-malformed", "gpp")) == [2, 3, 4]
+    assert found(report, "consent-malformed").level is Level.WARNING
+    assert rows_of(found(report, "consent-empty", "tcf")) == [5]
+    assert not report.fine
+    assert [column.column for column in report.columns] == ["id", "email"]
 
 
 def test_an_event_table_must_not_hold_people(write_csv):

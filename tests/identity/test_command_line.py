@@ -35,6 +35,23 @@ def test_json_and_a_mapping_from_a_file(write_csv, person, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["rows"] == 1
 
 
+def test_consent_is_shown_by_its_counts_and_not_as_values(write_csv, person, capsys):
+    rows = [[*person("c1"), "CPXxRfA.YA", "GRANTED"], [*person("c2"), "yes", "no"], [*person("c3"), "", "GRANTED"]]
+    path = write_csv(rows, header=[*MAPPING, "tcf", "amz_ad_storage_consent"])
+    assert main(["check", path, "--country", "US"]) == 1
+    table, consent = capsys.readouterr().out.split("\nconsent ")
+    assert "email" in table and "tcf" not in table and "amz_" not in table
+    shown = [" ".join(line.split()) for line in consent.partition("\n\n")[0].splitlines()]
+    assert shown[1:] == [
+        "tcf Carries a consent string 1",
+        "tcf Carries something that is no consent string 1",
+        "tcf Empty 1",
+        "amz_ad_storage_consent Granted 2",
+        "amz_ad_storage_consent Not granted 1",
+        "amz_ad_storage_consent Empty 0",
+    ]
+
+
 def test_explain_shows_a_row_on_a_terminal(write_csv, person, monkeypatch, capsys):
     path = write_csv([person("c1"), ["ragged"], person("c3", first_name="José")])
     assert main(["explain", path, "--row", "3", "--country", "US"]) == 2
