@@ -30,7 +30,7 @@ from onboarding.identity.errors import BadMapping, Unreadable
 from onboarding.identity.findings import Finding, Level, Place, Tally
 from onboarding.identity.forecast import BIT, Forecast, forecast, unmatchable
 from onboarding.identity.keys import Hashes, KeyScan, key_hashes
-from onboarding.identity.mapping import MAID_VALUE, SAMPLE_ROWS, Guess, country_named, guess
+from onboarding.identity.mapping import MAID_VALUE, SAMPLE_ROWS, Guess, country_named, guess, personal_beside
 from onboarding.identity.prepare import good_keys
 from onboarding.identity.reading import Batch, Layout, Load, batches, describe
 from onboarding.identity.storage import S3Factory, Source, default_s3, find
@@ -347,8 +347,11 @@ class _Check:
         for name, kind in self._mapping.items():
             if kind in partners:
                 found.append(Finding("id-partner", 1, name))
+        headless = any(layout.header_looks_like_data for layout in self._overview.layouts.values())
         for entry in self._overview.guesses:
+            # Without a header a "name" is a value; the kinds alone are told then.
             looks_personal = entry.kind in PERSONAL or entry.kind in CARRIED_KINDS
+            looks_personal |= not headless and personal_beside(entry, entry.column == self._key)
             if self._event and looks_personal:
                 found.append(Finding("event-personal", 1, entry.column))
             elif looks_personal and entry.column not in self._mapping:

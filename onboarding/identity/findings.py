@@ -222,7 +222,7 @@ TOPICS: Mapping[str, Topic] = {
         W,
         "A column looks like personal data but is mapped to nothing.",
         "It is left out, and no row can match by it.",
-        "Map it, or leave it out on purpose.",
+        "Map it if it holds one of the kinds (a whole name has to be split first), or leave it out on purpose.",
     ),
     "event-personal": Topic(
         E,

@@ -55,6 +55,19 @@ NAMES: Mapping[Kind, str] = {
         r"primarykey|customer"
     ),
 }
+PERSONAL_NAME = re.compile(
+    r"((full|middle|maiden|birth|nick|screen|login|user|customer|person|member|contact|recipient|(user|customer)full)?"
+    r"name|birth|birthda(te|y)|dateofbirth|dob|geburts(datum|tag|name)|datedenaissance|fechadenacimiento|"
+    r"(user|customer|client|remote|visitor)?ip(v[46])?(addr(ess)?)?|ssn|socialsecurity(number|no)?|"
+    r"passport(number|no|id)?|(drivers?|driving)licen[cs]e(number|no)?|nationalid|iban|(credit|debit)card(number|no)?)"
+    r"\d{0,2}"
+)
+"""Names of columns that are about a person, though no kind takes them."""
+HASH_OF_A_THING = re.compile(
+    r"(order|transaction|purchase|session|event|request|product|item|sku|campaign|creative|file|page|url|row|batch)"
+    r"(id|key|hash(ed)?|sha256|checksum|digest)?|checksum|etag"
+)
+"""Names of columns whose hashes are not a person's."""
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+?[\d\s().\-/]{7,20}")
 MAID_VALUE = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -112,8 +125,21 @@ def guess(header: Sequence[str], samples: Sequence[Sequence[str | None]]) -> lis
     return guesses
 
 
+def personal_beside(entry: Guess, is_key: bool) -> bool:
+    """Whether a column of no kind still looks like personal data: by its name, or because it holds hashes. A key may
+    be a hash."""
+    plain = _plain(entry.column)
+    if entry.kind is Kind.CONSENT or (is_key and entry.hashed):
+        return False
+    return bool(PERSONAL_NAME.fullmatch(plain)) or (entry.hashed and not HASH_OF_A_THING.fullmatch(plain))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def _guess_one(name: str, values: Sequence[str]) -> Guess:
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = _plain(name)
     if name.strip().lower() in CONSENT_COLUMNS:
         return Guess(name, Kind.CONSENT, 1.0, "header", None)
     hashes = sum(is_hash(value) for value in values)

@@ -210,6 +210,38 @@ def test_an_event_table_must_not_hold_people(write_csv):
     assert fine.fine
 
 
+PERSONAL = ["name", "full_name", "birthdate", "username", "ip", "Date of Birth", "ssn", "ip_address", "user_name"]
+HARMLESS = ["event_name", "product_name", "campaign_name", "file_name", "order_id", "sku", "zip_ok", "description"]
+
+
+def test_personal_data_of_no_kind_is_seen_by_its_name(write_csv):
+    header = ["customerid", *PERSONAL, *HARMLESS]
+    path = write_csv([["c1", *"x" * (len(header) - 1)], ["c2", *"y" * (len(header) - 1)]], header=header)
+
+    def columns(code, **options):
+        return [f.column for f in check([path], {"customerid": Kind.KEY}, **options).findings if f.code == code]
+
+    assert columns("event-personal", event=True) == sorted(PERSONAL)
+    assert columns("unmapped-personal", country="US") == sorted(PERSONAL)
+
+
+def test_hashes_are_personal_unless_they_are_the_key_or_of_a_thing(write_csv):
+    header = ["customerid", "who", "order_id", "day"]
+    rows = [[hashlib.sha256(b"%d" % n).hexdigest()] * 3 + ["2026-01-01"] for n in range(4)]
+    path = write_csv(rows, header=header)
+    report = check([path], {"customerid": Kind.KEY}, event=True)
+    assert [f.column for f in report.findings if f.code == "event-personal"] == ["who"]
+    assert found(check([path], {"customerid": Kind.KEY}), "unmapped-personal", "who")
+
+
+def test_a_hash_in_the_place_of_a_header_is_not_repeated(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("".join(f"c{n},{hashlib.sha256(b'%d' % n).hexdigest()},c{n}@x.com\n" for n in range(4)))
+    report = check([str(path)], {}, event=True)
+    assert found(report, "header-missing")
+    assert hashlib.sha256(b"0").hexdigest() not in repr(report.as_dict())
+
+
 def test_too_many_columns(write_csv):
     header = ["id", *(f"email{n}" for n in range(1, 26))]
     report = check([write_csv([["1", *["a@b.c"] * 25]], header=header)], None, country="US")

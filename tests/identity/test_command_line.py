@@ -28,6 +28,15 @@ def test_exit_codes(write_csv, person, tmp_path, capsys):
     assert "nothing to read there" in capsys.readouterr().err
 
 
+def test_an_event_table_with_people_in_it_has_problems(write_csv):
+    people = write_csv(
+        [["c1", "x", "y", "z", "u", "v"]], header=["customerid", "name", "full_name", "birthdate", "username", "ip"]
+    )
+    assert main(["check", "--event", people]) == 1
+    sales = write_csv([["c1", "x", "y"]], name="sales.csv", header=["customerid", "event_name", "order_id"])
+    assert main(["check", "--event", sales]) == 0
+
+
 def test_json_and_a_mapping_from_a_file(write_csv, person, tmp_path, capsys):
     columns = tmp_path / "map.json"
     columns.write_text(json.dumps({name: kind.value for name, kind in MAPPING.items()}))
