@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onboarding.identity import rules
-from onboarding.identity.columns import CONSENT_COLUMNS, Kind
+from onboarding.identity.columns import CONSENT_COLUMNS, MEANINGS, Kind
 from onboarding.identity.errors import BadMapping
 from onboarding.identity.reference import country_code, is_hash
 
@@ -68,6 +68,7 @@ HASH_OF_A_THING = re.compile(
     r"(id|key|hash(ed)?|sha256|checksum|digest)?|checksum|etag"
 )
 """Names of columns whose hashes are not a person's."""
+NUMBERED = re.compile(r"(.*[a-z])([1-9]|1\d|2[0-5])")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+?[\d\s().\-/]{7,20}")
 MAID_VALUE = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -144,8 +145,8 @@ def _guess_one(name: str, values: Sequence[str]) -> Guess:
         return Guess(name, Kind.CONSENT, 1.0, "header", None)
     hashes = sum(is_hash(value) for value in values)
     all_hashed = bool(values) and hashes * 2 > len(values)
-    by_name = next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, plain)), None)
     clear = [value.strip() for value in values if not is_hash(value)]
+    by_name = _kind_named_so(plain) or _numbered(plain, clear)
     if by_name is None:
         for kind in TELLING:
             fits = _share(kind, clear)
@@ -171,6 +172,21 @@ def _guess_one(name: str, values: Sequence[str]) -> Guess:
             if kind is not by_name and _share(kind, clear) > 0.8:
                 return Guess(name, kind, 0.6, "content", round(_share(kind, clear), 2))
     return Guess(name, by_name, round(0.5 + 0.5 * fits, 2), "both" if fits >= 0.5 else "header", round(fits, 2))
+
+
+def _kind_named_so(plain: str) -> Kind | None:
+    return next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, plain)), None)
+
+
+def _numbered(plain: str, clear: Sequence[str]) -> Kind | None:
+    """The kind of a numbered column, such as ``lastname_2``, by its name without the number. Names other than those
+    that preparing gives must have values that fit: ``last_7`` may be days. Addresses number their lines instead."""
+    numbered = NUMBERED.fullmatch(plain)
+    kind = _kind_named_so(numbered[1]) if numbered else None
+    if numbered is None or kind is None or kind in (Kind.KEY, Kind.ADDRESS):
+        return None
+    ours = numbered[1] == MEANINGS[kind].column
+    return kind if ours or (kind in CONTENT and (not clear or _share(kind, clear) >= 0.5)) else None
 
 
 def _share(kind: Kind, values: Sequence[str]) -> float:

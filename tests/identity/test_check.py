@@ -1,12 +1,14 @@
 """Checking: everything that goes wrong later is counted first, by file and row number."""
 
 import hashlib
+import json
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from onboarding.identity import rules
 from onboarding.identity.check import check, look, masked
 from onboarding.identity.columns import Kind
 from onboarding.identity.errors import BadMapping, Cancelled
@@ -305,6 +307,55 @@ def test_guessing_from_header_and_content(write_csv, person):
     swapped = guess(["phone"], [["ann@x.com", "bob@y.org"]])[0]
     assert (swapped.kind, swapped.reason) == (Kind.EMAIL, "content")
     assert guess(["email"], [[HASH, HASH]])[0].hashed
+
+
+def test_numbered_columns_are_guessed_as_those_without_a_number():
+    words = {
+        "firstname_2": ("Ann", Kind.FIRST_NAME),
+        "last_name_3": ("Lee", Kind.LAST_NAME),
+        "lastname_25": (HASH, Kind.LAST_NAME),
+        "email_10": ("a@b.com", Kind.EMAIL),
+        "mobile_2": ("206-555-0100", Kind.PHONE),
+        "city_2": ("Rome", Kind.CITY),
+        "state_2": ("WA", Kind.STATE),
+        "zip_12": ("98101", Kind.ZIP),
+        "country_2": ("US", Kind.COUNTRY),
+        "maid_2": ("not a device", Kind.MAID),
+        "liverampid_2": ("XY1", Kind.LIVERAMP),
+        "address_2": ("Flat 3", Kind.ADDRESS),
+        "address2": ("Flat 3", Kind.ADDRESS),
+        "address line 2": ("Flat 3", Kind.ADDRESS),
+        "calle2": ("Flat 3", Kind.IGNORE),
+        "last_7": ("12", Kind.IGNORE),
+        "exp_1": ("blue", Kind.IGNORE),
+        "user_id_2": ("c1", Kind.IGNORE),
+        "city_26": ("Rome", Kind.IGNORE),
+        "city_2024": ("Rome", Kind.IGNORE),
+        "2": ("Ann", Kind.IGNORE),
+        "_10": ("Ann", Kind.IGNORE),
+    }
+    guesses = guess(list(words), [[value] * 3 for value, _ in words.values()])
+    assert {g.column: g.kind for g in guesses} == {name: kind for name, (_, kind) in words.items()}
+    assert [g.kind for g in guess(["firstname_2", "state_2"], [[], []])] == [Kind.FIRST_NAME, Kind.STATE]
+
+
+@pytest.mark.parametrize("rule_table", [rules.AMAZON_ADS, None])
+def test_what_was_prepared_loses_no_column_when_it_is_checked_again(write_csv, person, mapping, tmp_path, rule_table):
+    others = [
+        {"first_name": f"Bo{n * 'o'}", "last_name": f"Na{n * 'a'}", "city": f"Ro{n * 'o'}", "zip": f"9810{n}"}
+        | {"phone": f"(206) 555-010{n}", "address": f"{n} Main Street", "email": f"x{n}@y.com"}
+        | {"state": ["WA", "OR", "CA", "NY"][n], "country": ["US", "CA", "DE", "FR"][n]}
+        for n in range(4)
+    ]
+    mapping["maid"] = Kind.MAID
+    rows = [[*person("c1", **one), f"aebe52e7-03ee-455a-b3c4-e5728396623{n}"] for n, one in enumerate(others)]
+    path = write_csv([*rows, [*person("c2"), ""]], header=list(mapping))
+    prepare([path], mapping, str(tmp_path / "out"), country="US", rule_table=rule_table)
+    tables = json.loads((tmp_path / "out" / "manifest.json").read_text())["tables"]
+    assert len(tables) > 1
+    for table in tables:
+        kinds = {column["name"]: column["kind"] for column in table["columns"]}
+        assert look([str(tmp_path / "out" / table["name"])]).mapping() == kinds
 
 
 def test_samples_are_masked():
