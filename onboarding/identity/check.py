@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -298,13 +299,13 @@ class _Check:
         self._note("key-repeated", self._key, repeats.rows - repeats.keys, repeats.repeated_at)
         self._note("key-over-25-rows", self._key, repeats.beyond_rows, repeats.beyond_at)
         for (code, column), count in self._tally.counts.items():
-            self._note(code, column, count, self._tally.rows[code, column])
+            rows = self._tally.rows[code, column]
+            if code == "field-hashed" and column is not None:
+                entry = columns[column]
+                code = "field-mixed" if entry.values + entry.invalid > entry.hashed else code
+            self._note(code, column, count, rows)
         report.columns = [entry for entry in columns.values() if entry.kind is not Kind.CONSENT]
         report.forecast = None if self._event else forecast(counts)
-        for entry in report.columns:
-            if entry.hashed and entry.kind not in CARRIED_KINDS:
-                mixed = entry.values + entry.invalid > entry.hashed
-                self._note("field-mixed" if mixed else "field-hashed", entry.column, entry.hashed, ())
         order = list(Level)
         report.findings.sort(key=lambda found: (order.index(found.level), found.code, found.column or ""))
         return report
@@ -332,6 +333,9 @@ class _Check:
                     found.append(Finding("header-characters", 1, name, source.name))
                 if name.strip().lower() in RESERVED:
                     found.append(Finding("header-reserved", 1, name, source.name))
+            for same, count in Counter(name.lower() for name in names).items():
+                if count > 1:
+                    found.append(Finding("header-same-but-for-case", count, same, source.name))
             if len(header) > sum(bool(name.strip()) for name in header):
                 found.append(Finding("header-empty", sum(not name.strip() for name in header), None, source.name))
             missing = [name for name in self._mapping if name not in header]
@@ -483,6 +487,7 @@ class _Check:
             standard = self._chosen.column(rule, column, countries)
             other = self._other.column(rule, column, countries)
             valid = standard.valid()
+            tally.add("field-hashed", name, batch.numbers(np.flatnonzero(hashed)))
             invalid = present & ~valid
             differs = _differs(standard, other)
             report.rules_differ = int(differs.sum())

@@ -101,6 +101,12 @@ TOPICS: Mapping[str, Topic] = {
         "Only one of them could be mapped; Glue refuses the table.",
         "Give each column a name of its own.",
     ),
+    "header-same-but-for-case": Topic(
+        W,
+        "Names of columns that differ in upper and lower case alone.",
+        "AWS Glue takes them for one column and refuses the table if the file is used as it is.",
+        "Nothing, if the file is prepared here: each column is written under a name of its own. Else rename them.",
+    ),
     "header-empty": Topic(W, "Columns without a name.", "They cannot be mapped.", "Name them, or leave them out."),
     "header-upper-case": Topic(
         W,

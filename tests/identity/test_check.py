@@ -77,6 +77,8 @@ def test_values_are_checked(write_csv, person, mapping):
     assert rows_of(found(report, "field-invalid", "zip")) == [1]
     assert rows_of(found(report, "field-empty", "state")) == [1]
     assert found(report, "field-mixed", "email").count == 1
+    assert rows_of(found(report, "field-mixed", "email")) == [2]
+    assert rows_of(found(report, "field-mixed", "phone")) == [2, 3]
     columns = {column.column: column for column in report.columns}
     assert (columns["phone"].hashed, columns["phone"].empty, columns["phone"].wrong_kind) == (2, 1, 1)
 
@@ -85,6 +87,7 @@ def test_a_column_all_hashed_is_no_mixture(write_csv):
     path = write_csv([["c1", HASH], ["c2", HASH.upper()], ["c3", ""]], header=["id", "email"])
     report = check([path], {"id": Kind.KEY, "email": Kind.EMAIL}, country="US")
     assert found(report, "field-hashed", "email").count == 2
+    assert rows_of(found(report, "field-hashed", "email")) == [1, 2]
     assert found(report, "field-mixed") is None
 
 
@@ -108,6 +111,23 @@ def test_headers_are_checked(write_csv):
     assert found(report, "header-duplicate", "phone").count == 2
     assert found(report, "header-empty").count == 1
     assert found(report, "unmapped-personal", "EMAIL").level is Level.WARNING
+
+
+def test_a_column_is_mixed_when_its_hashes_lie_in_one_batch_alone(write_csv, person, mapping):
+    rows = [person(f"c{n}", email=HASH if n >= 19_980 else f"c{n}@x.com") for n in range(20_000)]
+    report = check([write_csv(rows)], mapping, country="US", memory=1, jobs=3)
+    mixed = found(report, "field-mixed", "email")
+    assert (mixed.count, rows_of(mixed)) == (20, list(range(19_981, 19_991)))
+    assert found(report, "field-hashed") is None
+
+
+def test_names_that_differ_in_case_alone_are_one_to_glue(write_csv):
+    path = write_csv([["c1", "a@b.com", "c@d.com", "x", "y"]], header=["id", "Email", "email", "day", "day"])
+    report = check([path], None, country="US")
+    same = [f for f in report.findings if f.code == "header-same-but-for-case"]
+    assert [(f.column, f.count, f.file, f.level) for f in same] == [("email", 2, path, Level.WARNING)]
+    assert found(report, "header-duplicate", "day").count == 2
+    assert found(report, "header-duplicate", "email") is None
 
 
 def test_a_file_without_header_is_seen_and_not_repeated(tmp_path):
