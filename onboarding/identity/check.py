@@ -351,11 +351,9 @@ class _Check:
         for name, kind in self._mapping.items():
             if kind in partners:
                 found.append(Finding("id-partner", 1, name))
-        headless = any(layout.header_looks_like_data for layout in self._overview.layouts.values())
         for entry in self._overview.guesses:
-            # Without a header a "name" is a value; the kinds alone are told then.
             looks_personal = entry.kind in PERSONAL or entry.kind in CARRIED_KINDS
-            looks_personal |= not headless and personal_beside(entry, entry.column == self._key)
+            looks_personal |= personal_beside(entry, entry.column == self._key)
             if self._event and looks_personal:
                 found.append(Finding("event-personal", 1, entry.column))
             elif looks_personal and entry.column not in self._mapping:
