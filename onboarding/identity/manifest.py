@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from onboarding.identity import rules
-from onboarding.identity.columns import MAX_COLUMNS, MAX_TABLES, Kind
+from onboarding.identity.columns import HASHED_KINDS, MAX_COLUMNS, MAX_TABLES, Kind
 from onboarding.identity.errors import BadManifest
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ COUNTS = (
     "values_beyond_limit",
     "values_not_utf8",
 )
-_NAME = re.compile(r"[a-z0-9_]{1,255}")
+# Counts that manifests of earlier versions lack.
+_LATER_COUNTS = ("rows_without_country",)
+NAME = re.compile(r"[a-z0-9_]{1,255}")
+"""What AWS Glue takes as the name of a table or column."""
 _FIELD_COUNTS = ("values", "empty", "invalid", "hashed")
 
 
@@ -79,11 +82,16 @@ def validated(content: Any) -> dict[str, Any]:
     if not 1 <= len(tables) <= MAX_TABLES or len({one["name"] for one in tables}) < len(tables):
         raise BadManifest(f"must name 1 to {MAX_TABLES} tables, each once")
     counts = {name: _count(content, name) for name in COUNTS}
-    if tables[0]["rows"] != counts["rows_written"] or counts["rows_written"] > counts["rows_read"]:
+    counts |= {name: _count(content, name) if name in content else 0 for name in _LATER_COUNTS}
+    most = max(counts["rows_written"], counts["rows_without_country"])
+    if tables[0]["rows"] != counts["rows_written"] or most > counts["rows_read"]:
         raise BadManifest("has counts of rows that do not fit together")
     if any(one["rows"] > tables[0]["rows"] for one in tables):
         raise BadManifest("has a further table with more rows than the first")
-    if table is None and any(column["hashed"] for one in tables for column in one["columns"]):
+    columns, fields = _mapping(content.get("columns")), _fields(content.get("fields"))
+    if table is None and not all(
+        _came_hashed(column["kind"], columns, fields) for one in tables for column in one["columns"] if column["hashed"]
+    ):
         raise BadManifest("says that values are in clear and that columns are hashed")
     return {
         "manifest": FORMAT,
@@ -91,9 +99,9 @@ def validated(content: Any) -> dict[str, Any]:
         "hashed": table is not None,
         "rule_deviations": deviations,
         "country": country,
-        "columns": _mapping(content.get("columns")),
+        "columns": columns,
         "tables": tables,
-        "fields": _fields(content.get("fields")),
+        "fields": fields,
         **counts,
     }
 
@@ -114,7 +122,7 @@ def _count(content: Mapping[str, Any], name: str) -> int:
 
 def _table(content: Mapping[str, Any]) -> dict[str, Any]:
     name = content.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadManifest("has a table whose name AWS Glue does not take")
     columns, files = _list(content, "columns", _column), _list(content, "files", _file)
     if not 2 <= len(columns) <= MAX_COLUMNS or len({column["name"] for column in columns}) < len(columns):
@@ -133,11 +141,17 @@ def _table(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _column(content: Mapping[str, Any]) -> dict[str, Any]:
     name, kind, hashed = content.get("name"), content.get("kind"), content.get("hashed")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadManifest("has a column whose name AWS Glue does not take")
     if kind not in list(Kind) or kind == Kind.IGNORE or not isinstance(hashed, bool):
         raise BadManifest(f"does not say what column {name} holds")
     return {"name": name, "kind": str(kind), "hashed": hashed}
+
+
+def _came_hashed(kind: str, columns: Mapping[str, str], fields: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether a column of that kind can hold hashes though nothing was hashed: some column read holds nothing else."""
+    counts = [fields[name] for name, other in columns.items() if other == kind and name in fields]
+    return kind in HASHED_KINDS and any(one["values"] and one["hashed"] == one["values"] for one in counts)
 
 
 def _file(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from onboarding.identity import fast, manifest, rules
 from onboarding.identity.collapse import Collapsed, Collapser, positions
 from onboarding.identity.columns import (
+    COUNTRY_RULES,
+    HASHED_KINDS,
     MAX_COLUMNS,
     MAX_KEY_LENGTH,
     MAX_ROWS_PER_KEY,
@@ -119,7 +121,8 @@ class PreparedTable:
 @dataclass
 class Preparation:
     """What was prepared, in counts. ``destination`` is the folder, ``tables`` what lies there, ``fields`` the counts of
-    each input column, ``rules`` the rule table's name or None for clear values."""
+    each input column, ``rules`` the rule table's name or None for clear values. ``rows_without_country`` counts rows
+    whose country is not known though values of theirs are standardised by it."""
 
     destination: str
     rules: str | None
@@ -133,6 +136,7 @@ class Preparation:
     rows_reencoded: int = 0
     rows_without_key: int = 0
     rows_with_long_key: int = 0
+    rows_without_country: int = 0
     rows_of_repeated_keys: int = 0
     rows_collapsed_into: int = 0
     rows_beyond_limit: int = 0
@@ -160,6 +164,7 @@ class Rows:
     table: pa.Table
     hashes: Hashes
     counts: dict[str, FieldCounts]
+    without_country: int
     batch: Batch
 
 
@@ -250,6 +255,7 @@ class _Job:
             if kind in self._mapping.values()
         }
         self._few: dict[str, bool] = {}
+        self._written: dict[str, FieldCounts] = {}
         self._nulls = pa.nulls(0, pa.string())
         self._total = sum(source.size for source, _ in self._sources)
         self.result = Preparation(
@@ -290,10 +296,13 @@ class _Job:
             for part in self._passes(pool, "prepare", lambda batch, values: self._rows(batch, values, hashes, False)):
                 self._write(writers, part.table)
                 self._count(part)
+                self._count_written(part.counts)
         if collapser is not None:
             for table in collapser.rows():
                 pool.check()
                 written = self._as_written(table)
+                if self._rules is None:
+                    self._count_written(_clear_counts(written))
                 # Of several tables, `_write` takes each one's columns apart.
                 self._write(writers, apart(written) if len(writers) == 1 else written)
         return self._finish(folder, pool, writers, collapsed)
@@ -354,20 +363,21 @@ class _Job:
             hashes = hashes[chosen]
         values = {name: fast.text_array(array) for name, array in values.items()}
         counts: dict[str, FieldCounts] = {}
-        made = self._made(values, counts)
+        made, without_country = self._made(values, counts)
         if wanted:
             table = pa.table({name: column.rows() for name, column in made.items()})
         else:
             table = apart(pa.table({name: column.arrow() for name, column in made.items()}))
-        return Rows(table, hashes, counts, batch)
+        return Rows(table, hashes, counts, without_country, batch)
 
-    def _made(self, values: Values, counts: dict[str, FieldCounts]) -> dict[str, fast.Column]:
-        """Each column as it is written."""
+    def _made(self, values: Values, counts: dict[str, FieldCounts]) -> tuple[dict[str, fast.Column], int]:
+        """Each column as it is written, and of how many rows the country is not known though they need it."""
         encoded = {name: fast.encoded(array, self._few.get(name, False)) for name, array in values.items()}
         countries = fast.Countries([self._country])
         if self._standardiser is not None and Kind.COUNTRY in self._by_kind:
             countries = self._standardiser.country_codes(encoded[self._by_kind[Kind.COUNTRY][0]], self._country)
         made: dict[str, fast.Column] = {}
+        needed = np.zeros(0 if countries.codes is None or countries.names[0] else len(countries.codes), bool)
         for name, column in encoded.items():
             meaning = MEANINGS.get(self._mapping[name])
             made[name] = column
@@ -377,13 +387,40 @@ class _Job:
                 made[name] = fast.hashed(column, self._standardiser.column(meaning.rule, column, countries))
             filled, left = int(column.valid().sum()), int(made[name].valid().sum())
             ready = fast.hashed_already(column.values)
-            hashed = int(ready.sum()) if column.index is None else int(np.append(ready, False)[column.index].sum())
-            counts[name] = FieldCounts(left, len(column) - filled, filled - left, hashed)
-        return made
+            ready = ready if column.index is None else np.append(ready, False)[column.index]
+            counts[name] = FieldCounts(left, len(column) - filled, filled - left, int(ready.sum()))
+            if len(needed) and meaning is not None and meaning.rule in COUNTRY_RULES:
+                needed |= column.valid() & ~ready
+        if len(needed):
+            needed &= countries.codes == 0
+        return made, int(np.count_nonzero(needed))
 
     def _count(self, part: Rows) -> None:
         for name, counts in part.counts.items():
-            self.result.fields.setdefault(name, FieldCounts()).__iadd__(counts)
+            total = self.result.fields.setdefault(name, FieldCounts())
+            total += counts
+            if self._rules is None and self._mapping[name] in HASHED_KINDS and 0 < total.hashed < total.values:
+                raise BadMapping(f"column {name} holds hashed and clear values; let it be hashed here")
+        self.result.rows_without_country += part.without_country
+
+    def _count_written(self, counts: Mapping[str, FieldCounts]) -> None:
+        """Counts what goes into each column of the tables; rows of one key may bring it from several read."""
+        for name, more in counts.items():
+            total = self._written.setdefault(name, FieldCounts())
+            total += more
+
+    def _as_found(self, column: OutputColumn, source: str) -> OutputColumn:
+        """The column, of which it is known now whether it holds hashes. Raises BadMapping where it holds both."""
+        if self._rules is not None or column.kind not in HASHED_KINDS:
+            return column
+        counts = self._written.get(source or f"{column.kind.value}:{column.number}", FieldCounts())
+        if 0 < counts.hashed < counts.values:
+            names = ", ".join(self._by_kind[column.kind])
+            raise BadMapping(
+                f"columns {names}: some hold hashed and some clear values, which rows of one key mix; "
+                "let them be hashed here"
+            )
+        return replace(column, hashed=counts.hashed > 0)
 
     def _writers(
         self, folder: Destination, collapsed: Collapsed
@@ -472,9 +509,10 @@ class _Job:
         collapsed: Collapsed,
     ) -> Preparation:
         result = self.result
-        for writer, columns, _ in writers:
+        for writer, columns, sources in writers:
             writer.finish()
-            result.tables.append(PreparedTable(writer.name, tuple(columns), writer.rows, tuple(writer.files)))
+            found = tuple(self._as_found(column, source) for column, source in zip(columns, sources, strict=True))
+            result.tables.append(PreparedTable(writer.name, found, writer.rows, tuple(writer.files)))
         result.fields = {name: result.fields.get(name, FieldCounts()) for name in self._mapping if name != self._key}
         result.rows_of_repeated_keys, result.rows_collapsed_into = collapsed.before, collapsed.after
         result.rows_beyond_limit, result.values_beyond_limit = collapsed.dropped_rows, collapsed.dropped_values
@@ -495,6 +533,15 @@ def _task(
         return done
 
     return run
+
+
+def _clear_counts(table: pa.Table) -> dict[str, FieldCounts]:
+    """How many values each column has, and how many of them are hashes."""
+    counts = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = fast.text_array(column.cast(pa.string()))
+        counts[name] = FieldCounts(len(values) - values.null_count, hashed=int(fast.hashed_already(values).sum()))
+    return counts
 
 
 def _with_values(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -93,3 +93,25 @@ def test_values_in_clear_are_not_said_to_be_hashed(written):
     content = json.loads(written) | {"rules": None, "rule_deviations": []}
     with pytest.raises(BadManifest, match="in clear"):
         manifest.validated(content)
+
+
+def test_values_in_clear_that_came_hashed_are(written):
+    content = json.loads(written) | {"rules": None, "rule_deviations": []}
+    for column in content["tables"][0]["columns"] + content["tables"][1]["columns"]:
+        column["hashed"] = column["kind"] == "email"
+    counts = content["fields"]["email"]
+    counts["hashed"] = counts["values"]
+    assert manifest.validated(content)["tables"][0]["columns"][1]["hashed"] is True
+    counts["hashed"] -= 1
+    with pytest.raises(BadManifest, match="in clear"):
+        manifest.validated(content)
+
+
+def test_manifests_from_before_rows_without_a_country_were_counted_are_read(written):
+    content = json.loads(written)
+    assert content.pop("rows_without_country") == 0
+    assert manifest.validated(content)["rows_without_country"] == 0
+    with pytest.raises(BadManifest, match="no count rows_without_country"):
+        manifest.validated(content | {"rows_without_country": -1})
+    with pytest.raises(BadManifest, match="do not fit together"):
+        manifest.validated(content | {"rows_without_country": 30})

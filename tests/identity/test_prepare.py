@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from onboarding.identity import reference, rules
+from onboarding.identity import manifest, reference, rules
 from onboarding.identity.columns import MEANINGS, Kind
 from onboarding.identity.errors import BadDestination, BadMapping, Cancelled, Unreadable
 from onboarding.identity.prepare import prepare
+from onboarding.identity.work import batch_size
 from tests.identity.conftest import HEADER, MAPPING
 
 ADS = rules.load(rules.AMAZON_ADS)
@@ -181,10 +182,10 @@ def test_files_and_row_groups_are_limited(write_csv, person, mapping, tmp_path):
 
 def test_the_manifest_tells_all_but_values(write_csv, person, mapping, tmp_path):
     prepare([write_csv([person("c1")])], mapping, str(tmp_path / "out"), country="US")
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["rules"] == "amazon-ads-1"
-    assert manifest["rows_written"] == 1
-    table = manifest["tables"][0]
+    written = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert written["rules"] == "amazon-ads-1"
+    assert written["rows_written"] == 1
+    table = written["tables"][0]
     assert table["files"][0]["path"] == "identity/part-00000.parquet"
     assert {
         "name": "email",
@@ -193,7 +194,7 @@ def test_the_manifest_tells_all_but_values(write_csv, person, mapping, tmp_path)
         "match_key": "Email",
         "hashed": True,
     } in table["columns"]
-    assert "example.com" not in json.dumps(manifest)
+    assert "example.com" not in json.dumps(written)
 
 
 def test_stale_files_of_an_earlier_run_go_and_foreign_ones_stop_it(write_csv, person, mapping, tmp_path):
@@ -328,3 +329,64 @@ def test_mappings_that_cannot_work_are_refused(write_csv, person, mapping, tmp_p
         )
     with pytest.raises(Unreadable, match="nothing to read"):
         prepare([str(tmp_path / "no.csv")], mapping, out, country="US")
+
+
+def clear(folder):
+    """Each column's name and whether the manifest, which has to be a valid one, says that it is hashed."""
+    found = manifest.read((folder / "manifest.json").read_bytes())
+    return {column["name"]: column["hashed"] for table in found["tables"] for column in table["columns"]}
+
+
+def test_clear_columns_that_came_hashed_are_said_to_be(write_csv, tmp_path):
+    header, mapping = ["id", "a", "b", "first"], {"id": Kind.KEY, "a": Kind.EMAIL, "b": Kind.EMAIL}
+    mapping["first"] = Kind.FIRST_NAME
+    one, two = reference.hashed("a@x.com"), reference.hashed("b@x.com")
+    rows = [["u1", one, "b@x.com", "Ann"], ["u2", "", "", "Bob"], ["u3", two, "c@x.com", ""]]
+    prepare([write_csv(rows, header=header)], mapping, str(tmp_path / "out"), rule_table=None)
+    assert clear(tmp_path / "out") == {"id": False, "email": True, "email_2": False, "firstname": False}
+    # Rows of one key fill the numbered columns from both.
+    both = [["u1", one, two, "Ann"], ["u1", two, "", "Ann"], ["u2", "", one, "Bob"]]
+    prepare([write_csv(both, header=header)], mapping, str(tmp_path / "both"), rule_table=None)
+    assert clear(tmp_path / "both") == {"id": False, "email": True, "email_2": True, "firstname": False}
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([["u1", "hash", "b@x.com"], ["u2", "a@x.com", ""]], "column a holds hashed and clear values"),
+        ([["u1", "hash", ""], ["u1", "a@x.com", ""]], "column a holds hashed and clear values"),
+        ([["u1", "hash", "b@x.com"], ["u2", "", "c@x.com"], ["u2", "", "d@x.com"]], "columns a, b: some hold hashed"),
+    ],
+    ids=["rows", "one key", "numbered"],
+)
+def test_hashed_and_clear_values_in_one_column_are_refused_in_clear(write_csv, tmp_path, rows, named):
+    rows = [[reference.hashed("a@x.com") if value == "hash" else value for value in row] for row in rows]
+    path, out = write_csv(rows, header=["id", "a", "b"]), tmp_path / "out"
+    mapping = {"id": Kind.KEY, "a": Kind.EMAIL, "b": Kind.EMAIL}
+    with pytest.raises(BadMapping, match=f"{named}.*hashed here"):
+        prepare([path], mapping, str(out), rule_table=None)
+    assert files_below(out) == {}
+    prepare([path], mapping, str(out), country="US")
+    assert clear(out)["email"] is True
+
+
+def test_rows_whose_country_is_not_known_are_counted(write_csv, person, mapping, tmp_path):
+    needs_none = {"phone": "", "address": "", "state": "", "zip": ""}
+    rows = [
+        person("c1"),
+        person("c2", country=""),
+        person("c3", country="Narnia"),
+        person("c4", country="Narnia"),
+        person("c4", country="US", city="Tacoma"),
+        person("c5", country="", **needs_none),
+        person("c6", country="", **needs_none | {"phone": reference.hashed("12065550100")}),
+        person("", country=""),
+    ]
+    path, out = write_csv(rows), tmp_path / "out"
+    result = prepare([path], mapping, str(out))
+    assert result.rows_without_country == result.as_dict()["rows_without_country"] == 3
+    assert manifest.read((out / "manifest.json").read_bytes())["rows_without_country"] == 3
+    assert prepare([path], mapping, str(out), country="US").rows_without_country == 0
+    assert prepare([path], mapping | {"phone": Kind.IGNORE}, str(out), rule_table=None).rows_without_country == 0
+    names = {"customer_id": Kind.KEY, "email": Kind.EMAIL, "country": Kind.COUNTRY}
+    assert prepare([path], names, str(out)).rows_without_country == 0
