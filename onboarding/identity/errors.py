@@ -1,5 +1,8 @@
 """What can go wrong. No message ever holds a value of a column: only files, row numbers and column names."""
 
+import os
+import re
+
 
 class IdentityError(Exception):
     """Base of the library's errors. The message is for people; ``code`` is what S3 answered, if it did."""
@@ -33,3 +36,16 @@ class BadManifest(IdentityError):
 
 class Cancelled(IdentityError):
     """The caller asked to stop. Nothing was published."""
+
+
+def number(error: OSError) -> int | None:
+    """The system's number of what went wrong."""
+    # Polars gives it in its text alone.
+    found = re.search(r"\(os error (\d+)\)$", str(error)) if error.errno is None else None
+    return int(found[1]) if found else error.errno
+
+
+def reason(error: OSError) -> str:
+    """The system's words for what went wrong; a library's own text may hold more than that."""
+    known = number(error)
+    return os.strerror(known) if known else type(error).__name__

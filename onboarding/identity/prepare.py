@@ -28,13 +28,13 @@ from onboarding.identity.columns import (
     VALUE_KINDS,
     Kind,
 )
-from onboarding.identity.errors import BadMapping
+from onboarding.identity.errors import BadDestination, BadMapping
 from onboarding.identity.keys import Hashes, KeyScan, Repeats, contains, key_hashes
 from onboarding.identity.mapping import checked, country_named, each_once
 from onboarding.identity.parquet import FILE_LIMIT, ROW_GROUP, PreparedFile, TableWriter, apart
 from onboarding.identity.publish import Destination, destination
 from onboarding.identity.reading import Batch, Load, batches, describe
-from onboarding.identity.storage import S3Factory, default_s3, find
+from onboarding.identity.storage import S3Factory, default_s3, find, lies_within
 from onboarding.identity.work import (
     DEFAULT_MEMORY,
     Pool,
@@ -205,6 +205,9 @@ def prepare(
     Every table lies in a folder of its own below ``out``: ``table``, then ``table_2``, … where the columns pass 25.
     Raises an IdentityError: BadMapping, Unreadable, BadDestination, Cancelled. Nothing is published then.
     """
+    for place in places:
+        if lies_within(out, place):
+            raise BadDestination(f"{out} lies in {place}, so that the next run would read it; choose a place outside")
     job = _Job(places, mapping, out, country, rule_table, table, jobs, memory, progress, cancelled, s3)
     job.row_group, job.file_limit = row_group, file_limit
     folder = destination(out, s3)
@@ -238,7 +241,7 @@ class _Job:
         self.jobs = jobs or default_jobs()
         self._size = batch_size(memory)
         self._progress = progress
-        self._table_name = table
+        self._table_name = _table_name(table)
         self._sources = [(source, describe(source)) for source in find(places, s3)]
         header = list(dict.fromkeys(name for _, layout in self._sources for name in layout.header))
         for _, layout in self._sources:
@@ -452,7 +455,7 @@ class _Job:
         writers = []
         for place, part in enumerate(parts):
             columns = [(key, self._key), *part, *consent]
-            name = self._table_name if place == 0 else f"{self._table_name}_{place + 1}"
+            name = self._table_name if place == 0 else _table_name(f"{self._table_name}_{place + 1}")
             schema = pa.schema([(column.name, self._type(source)) for column, source in columns])
             dictionaries = [column.name for column, source in columns if self._few.get(source)]
             writer = TableWriter(folder, name, schema, dictionaries, self.row_group, self.file_limit)
@@ -520,6 +523,13 @@ class _Job:
         self._progress(Progress("publish", self._total, self._total, result.rows_written))
         folder.publish(manifest.document(result))
         return result
+
+
+def _table_name(name: str) -> str:
+    """The name, fit for a folder and for AWS Glue. Raises BadDestination."""
+    if not manifest.NAME.fullmatch(name):
+        raise BadDestination("a table's name is 1 to 255 of a-z, 0-9 and underscore; choose another")
+    return name
 
 
 def _task(

@@ -10,16 +10,18 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import botocore.exceptions
 
-from onboarding.identity.errors import BadDestination
-from onboarding.identity.storage import NO_ANSWER, S3Factory, default_s3, split_url
+from onboarding.identity.errors import BadDestination, reason
+from onboarding.identity.storage import NO_ANSWER, S3Factory, default_s3, files_below, split_url
 
 MANIFEST = "manifest.json"
 ASIDE = ".incoming"
@@ -27,6 +29,7 @@ ASIDE = ".incoming"
 # Readers of tables pass over names that begin with an underscore.
 MARK = "_publishing.json"
 PART_SIZE = 16 << 20
+_LEFT_ASIDE = re.compile(rf"{re.escape(ASIDE)}/(?:[^/]+/part-\d{{5}}\.parquet|{re.escape(MANIFEST)}|{MARK})")
 
 
 class Destination(Protocol):
@@ -47,7 +50,7 @@ class Destination(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Forgets everything created."""
+        """Forgets everything created; touches nothing where preparing was refused."""
         ...
 
 
@@ -108,6 +111,15 @@ def _replaceable(read: Callable[[str], bytes], there: set[str]) -> list[str] | N
     return [path for path in own if path in there] if there - {MANIFEST, MARK} <= set(own) else None
 
 
+@contextmanager
+def writing(url: str) -> Iterator[None]:
+    """Says of a failure of the system which destination it was, by the system's words alone."""
+    try:
+        yield
+    except OSError as error:
+        raise BadDestination(f"{url} cannot be written: {reason(error)}") from None
+
+
 def _mark(paths: Iterable[str]) -> bytes:
     """What the mark says: in the shape of a manifest, so that it is read the same way."""
     return json.dumps({"tables": [{"files": [{"path": path} for path in paths]}]}).encode()
@@ -122,19 +134,20 @@ class LocalFolder:
         self._aside = self._root / ASIDE
         self._earlier: list[str] = []
         self._created: list[str] = []
+        self._ours = False
 
     def prepare(self) -> None:
-        try:
+        with writing(self.url):
             self._root.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self._aside, ignore_errors=True)
-            there = {str(p.relative_to(self._root)) for p in self._root.rglob("*") if p.is_file()}
+            all_there = {file.relative_to(self._root).as_posix() for file in files_below(self._root, hidden=True)}
+            there = {path for path in all_there if not _LEFT_ASIDE.fullmatch(path)}
             earlier = _replaceable(lambda name: (self._root / name).read_bytes(), there)
             if earlier is None:
                 raise BadDestination(f"{self.url} holds files that are not of an earlier run; choose an empty folder")
             self._earlier = earlier
+            self._ours = True
+            shutil.rmtree(self._aside, ignore_errors=True)
             self._aside.mkdir()
-        except OSError as error:
-            raise BadDestination(f"{self.url} cannot be written: {error.strerror}") from error
 
     def create(self, path: str) -> IO[bytes]:
         target = self._aside / path
@@ -143,6 +156,10 @@ class LocalFolder:
         return target.open("wb")
 
     def publish(self, manifest: bytes) -> None:
+        with writing(self.url):
+            self._publish(manifest)
+
+    def _publish(self, manifest: bytes) -> None:
         (self._aside / MARK).write_bytes(_mark([*self._earlier, *self._created]))
         _flush(self._aside / MARK)
         (self._aside / MARK).replace(self._root / MARK)
@@ -164,7 +181,8 @@ class LocalFolder:
         shutil.rmtree(self._aside)
 
     def abandon(self) -> None:
-        shutil.rmtree(self._aside, ignore_errors=True)
+        if self._ours:
+            shutil.rmtree(self._aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 
 import botocore.exceptions
 
-from onboarding.identity.errors import Unreadable
+from onboarding.identity.errors import IdentityError, Unreadable, reason
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,10 +27,17 @@ NO_ANSWER = "NoAnswer"
 
 @cache
 def default_s3() -> S3Client:
-    """The S3 client of boto3's default session in us-east-1, the only region AMC works in."""
+    """The S3 client of boto3's default session in us-east-1, the only region AMC works in. Raises IdentityError."""
     import boto3
 
-    return boto3.session.Session().client("s3", region_name="us-east-1")
+    try:
+        return boto3.session.Session().client("s3", region_name="us-east-1")
+    except ValueError:
+        raise IdentityError(
+            "the endpoint's address is not valid: correct AWS_ENDPOINT_URL, or endpoint_url in AWS's settings"
+        ) from None
+    except botocore.exceptions.BotoCoreError as error:
+        raise IdentityError(f"the settings for AWS cannot be used: {type(error).__name__}") from None
 
 
 class Source(Protocol):
@@ -59,7 +68,7 @@ class LocalFile:
                 file.seek(start)
                 return file.read(length)
         except OSError as error:
-            raise Unreadable(self.name, error.strerror or "cannot be read") from error
+            raise Unreadable(self.name, reason(error)) from error
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,8 @@ class S3Object:
                 return answer["Body"].read()
             except botocore.exceptions.ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
-                reason = "was changed while it was read" if code == "PreconditionFailed" else f"S3 answered {code}"
-                raise Unreadable(self.name, reason, code=code) from None
+                why = "was changed while it was read" if code == "PreconditionFailed" else f"S3 answered {code}"
+                raise Unreadable(self.name, why, code=code) from None
             except (botocore.exceptions.HTTPClientError, botocore.exceptions.ResponseStreamingError):
                 if attempt == READ_ATTEMPTS - 1:
                     raise Unreadable(self.name, "the connection to S3 broke", code=NO_ANSWER) from None
@@ -119,11 +128,50 @@ def find(places: Sequence[str], s3: S3Factory = default_s3) -> list[Source]:
 
 def _local(place: str) -> Iterator[Source]:
     path = Path(place)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    for file in files:
-        hidden = path.is_dir() and any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        if not hidden and file.stat().st_size:
-            yield LocalFile(str(file), file.stat().st_size)
+    try:
+        files = files_below(path) if stat.S_ISDIR(path.stat().st_mode) else [path] if path.is_file() else []
+        for file in files:
+            if size := file.stat().st_size:
+                yield LocalFile(str(file), size)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # nothing is there
+    except OSError as error:
+        raise Unreadable(str(error.filename or place), reason(error)) from None
+
+
+def files_below(folder: Path, hidden: bool = False) -> list[Path]:
+    """All files below a folder by name, without the hidden ones if not asked for. Raises OSError for a folder that
+    cannot be looked into: what lies there would be missing."""
+
+    def failed(error: OSError) -> None:
+        raise error
+
+    files = []
+    for above, folders, names in os.walk(folder, onerror=failed):
+        folders[:] = [name for name in folders if hidden or not _hidden(name)]
+        files += [Path(above, name) for name in names if hidden or not _hidden(name)]
+    return sorted(file for file in files if file.is_file())
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def lies_within(place: str, inside: str) -> bool:
+    """Whether what lies at ``place``, a folder or prefix, is found by reading ``inside``."""
+    if inside.startswith("s3://") != place.startswith("s3://"):
+        return False
+    if inside.startswith("s3://"):
+        (bucket, prefix), (other, key) = split_url(inside), split_url(place.rstrip("/") + "/")
+        if bucket != other or not key.startswith(prefix) or (prefix and not prefix.endswith("/")):
+            return False
+        parts = key.removeprefix(prefix).split("/")
+    else:
+        folder, target = Path(inside).resolve(), Path(place).resolve()
+        if not folder.is_dir() or not target.is_relative_to(folder):
+            return False
+        parts = list(target.relative_to(folder).parts)
+    return not any(_hidden(part) for part in parts)
 
 
 def _in_s3(place: str, s3: S3Factory) -> Iterator[Source]:
@@ -137,7 +185,7 @@ def _in_s3(place: str, s3: S3Factory) -> Iterator[Source]:
         for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
                 parts = entry["Key"].removeprefix(prefix).split("/")
-                if entry["Size"] and not any(part.startswith((".", "_")) for part in parts):
+                if entry["Size"] and not any(_hidden(part) for part in parts):
                     yield S3Object(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"], s3)
     except botocore.exceptions.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")

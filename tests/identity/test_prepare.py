@@ -390,3 +390,41 @@ def test_rows_whose_country_is_not_known_are_counted(write_csv, person, mapping,
     assert prepare([path], mapping | {"phone": Kind.IGNORE}, str(out), rule_table=None).rows_without_country == 0
     names = {"customer_id": Kind.KEY, "email": Kind.EMAIL, "country": Kind.COUNTRY}
     assert prepare([path], names, str(out)).rows_without_country == 0
+
+
+def test_a_refused_folder_stays_as_it_is(write_csv, person, mapping, tmp_path):
+    path, out = write_csv([person("c1")]), tmp_path / "out"
+    prepare([path], mapping, str(out), country="US")
+    for foreign in ("mine.txt", ".incoming/mine.txt"):
+        (out / ".incoming" / "identity").mkdir(parents=True)
+        (out / ".incoming" / "identity" / "part-00000.parquet").write_text("of a run that was lost")
+        (out / foreign).write_text("x")
+        before = files_below(out)
+        with pytest.raises(BadDestination, match="not of an earlier run"):
+            prepare([path], mapping, str(out), country="US")
+        assert files_below(out) == before
+        (out / foreign).unlink()
+        prepare([path], mapping, str(out), country="US")
+        assert not (out / ".incoming").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", "People", "a-b", "x" * 256, "x\n"])
+def test_names_of_tables_that_do_not_fit_are_refused(write_csv, person, mapping, tmp_path, name):
+    path = write_csv([person("c1")])
+    before = files_below(tmp_path)
+    with pytest.raises(BadDestination, match="table's name"):
+        prepare([path], mapping, str(tmp_path / "deep" / "out"), country="US", table=name)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["inn", "inn/out", "inn/a/../b/out", "link/out"])
+def test_output_that_the_next_run_would_read_is_refused(write_csv, person, mapping, tmp_path, out):
+    (tmp_path / "inn").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "inn")
+    write_csv([person("c1")], name="inn/people.csv")
+    with pytest.raises(BadDestination, match="next run would read it"):
+        prepare([str(tmp_path / "inn")], mapping, str(tmp_path / out), country="US")
+    assert list(files_below(tmp_path)) == ["inn/people.csv"]
+    # Names that are passed over and the folder beside it are fine.
+    for fine in ("inn/_out", "inn2"):
+        prepare([str(tmp_path / "inn")], mapping, str(tmp_path / fine), country="US")

@@ -145,3 +145,14 @@ def test_a_file_changed_meanwhile_is_an_error(s3, person, mapping):
     with pytest.raises(Unreadable, match="changed while it was read"):
         prepare(["s3://people/in/1.csv"], mapping, "s3://people/out", country="US", s3=lambda: s3, progress=change)
     assert listed(s3, "out/") == []
+
+
+@pytest.mark.parametrize("out", ["s3://people/in", "s3://people/in/", "s3://people/in/out"])
+def test_output_that_the_next_run_would_read_is_refused(s3, person, mapping, out):
+    put(s3, "in/1.csv", [person("c1")])
+    for place in ("s3://people/in/", "s3://people/"):
+        with pytest.raises(BadDestination, match="next run would read it"):
+            prepare([place], mapping, out, country="US", s3=lambda: s3)
+    assert listed(s3, "") == ["in/1.csv"]
+    for fine in ("s3://people/in/_out", "s3://people/in2"):
+        prepare(["s3://people/in/"], mapping, fine, country="US", s3=lambda: s3)
