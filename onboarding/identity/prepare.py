@@ -60,6 +60,8 @@ class HasBatch(Protocol):
 Done = TypeVar("Done", bound=HasBatch)
 ALL_REPEATED = 4_000_000
 """Above this many repeated keys every row takes the way of the repeated ones, so that their hashes need no room."""
+LOOK = batch_size(DEFAULT_MEMORY)
+"""Bytes of CSV by which columns are judged: the same whatever memory there is, since the output depends on it."""
 
 
 @dataclass
@@ -327,7 +329,7 @@ class _Job:
         """Decides from the first rows which columns are worked on as dictionaries."""
         for source, layout in self._sources:
             at = {name: layout.header.index(name) for name in self._mapping if name in layout.header}
-            for load in batches(source, layout, list(at.values()), self._size):
+            for load in batches(source, layout, list(at.values()), LOOK):
                 batch = load()
                 for name, position in at.items():
                     if name != self._key and name not in self._few:

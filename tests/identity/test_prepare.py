@@ -331,6 +331,40 @@ def test_mappings_that_cannot_work_are_refused(write_csv, person, mapping, tmp_p
         prepare([str(tmp_path / "no.csv")], mapping, out, country="US")
 
 
+@pytest.mark.parametrize("keys", [9_500, 10_000], ids=["repeated", "once"])
+def test_memory_and_jobs_change_no_byte(write_csv, person, mapping, tmp_path, keys):
+    """A column that has few values at first and many later; spellings that become one value, and a country that comes
+    late, in a dictionary; row groups that end inside batches."""
+    rows = [
+        person(
+            f"c{n % keys:05d}",
+            city=f"Town{n % 9}" if n < 3000 else f"Town{n}",
+            state=("Bayern", "WA", "Washington", "Narnia", "")[n % 5],
+            country="US" if n < 6000 else ("DE", "US", "")[n % 3],
+        )
+        for n in range(10_000)
+    ]
+    path = write_csv(rows)
+    assert Path(path).stat().st_size > 3 * batch_size(64 << 20)
+    made = []
+    for number, (memory, jobs) in enumerate([(64 << 20, 1), (64 << 20, 3), (512 << 20, 2), (4 << 30, 2)]):
+        for row_group in (120 << 20, 1_000_000):
+            out = tmp_path / f"{number}-{row_group}"
+            prepare([path], mapping, str(out), country="US", memory=memory, jobs=jobs, row_group=row_group)
+            made.append(files_below(out))
+    assert pq.ParquetFile(out / "identity/part-00000.parquet").metadata.num_row_groups > 1
+    assert made[0::2] == [made[0]] * 4
+    assert made[1::2] == [made[1]] * 4
+
+
+def test_whether_a_column_is_a_dictionary_does_not_depend_on_memory(write_csv, person, mapping, tmp_path):
+    """In the first 256 KB its values repeat, in the first two megabytes they do not."""
+    path = write_csv([person(f"c{n}", city=f"Town{n % 9}" if n < 3000 else f"Town{n}") for n in range(22_000)])
+    for name, memory in (("one", 64 << 20), ("two", 4 << 30)):
+        prepare([path], mapping, str(tmp_path / name), country="US", memory=memory)
+    assert files_below(tmp_path / "one") == files_below(tmp_path / "two")
+
+
 def clear(folder):
     """Each column's name and whether the manifest, which has to be a valid one, says that it is hashed."""
     found = manifest.read((folder / "manifest.json").read_bytes())
