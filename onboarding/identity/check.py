@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -45,6 +44,7 @@ from onboarding.identity.work import (
     default_jobs,
     never,
     unreported,
+    workspace,
 )
 
 FILE_STEP = 1 << 40
@@ -215,8 +215,8 @@ def check(
     off in the middle is a finding.
     """
     job = _Check(places, mapping, country, rule_table, event, batch_size(memory), s3)
-    with Pool(jobs or default_jobs(), cancelled) as pool, tempfile.TemporaryDirectory(prefix="identity-") as temporary:
-        return job.run(pool, Path(temporary), progress)
+    with Pool(jobs or default_jobs(), cancelled) as pool, workspace() as temporary:
+        return job.run(pool, temporary, progress)
 
 
 class _Check:

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from onboarding.identity.keys import Hashes
+from onboarding.identity.work import spilling
 
 ROWS_PER_PART = 15_000
 MOST_PARTS = 1024
@@ -62,6 +63,7 @@ class Collapser:
         if self._held_rows >= HELD_ROWS:
             self._spill()
 
+    @spilling()
     def _spill(self) -> None:
         table = pa.concat_tables(self._held).combine_chunks()
         part = np.concatenate(self._held_hashes) % np.uint64(self._parts)
@@ -91,7 +93,8 @@ class Collapser:
                 continue
             frame = self._collapsed(table)
             self.result.after += frame.height
-            frame.write_ipc(self._folder / f"collapsed-{number}", compression="lz4")
+            with spilling():
+                frame.write_ipc(self._folder / f"collapsed-{number}", compression="lz4")
             for file in (self._folder / f"rows-{number}").iterdir():
                 file.unlink()
 

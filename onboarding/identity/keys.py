@@ -15,6 +15,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from onboarding.identity.work import spilling
+
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 PARTS = 64
@@ -57,6 +59,7 @@ class KeyScan:
         if self._count > IN_MEMORY:
             self._spill()
 
+    @spilling()
     def _spill(self) -> None:
         hashes, rows = self._joined()
         part = (hashes >> np.uint64(58)).astype(np.uint8)
@@ -65,10 +68,10 @@ class KeyScan:
         for number in range(PARTS):
             chosen = order[cuts[number] : cuts[number + 1]]
             with (self._folder / f"keys-{number}").open("ab") as file:
-                hashes[chosen].tofile(file)
+                file.write(hashes[chosen].data)  # unlike `tofile` it says what went wrong
             if self._with_rows:
                 with (self._folder / f"rows-{number}").open("ab") as file:
-                    rows[chosen].tofile(file)
+                    file.write(rows[chosen].data)
         self._held, self._count, self._spilled = [], 0, True
 
     def _joined(self) -> tuple[Hashes, Rows]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -46,6 +45,7 @@ from onboarding.identity.work import (
     give_back,
     never,
     unreported,
+    workspace,
 )
 
 Values = dict[str, pa.StringArray]
@@ -213,10 +213,10 @@ def prepare(
     job = _Job(places, mapping, out, country, rule_table, table, jobs, memory, progress, cancelled, s3)
     job.row_group, job.file_limit = row_group, file_limit
     folder = destination(out, s3)
-    folder.prepare()
     try:
-        with Pool(job.jobs, cancelled) as pool, tempfile.TemporaryDirectory(prefix="identity-") as temporary:
-            return job.run(folder, pool, Path(temporary))
+        folder.prepare()
+        with Pool(job.jobs, cancelled) as pool, workspace() as temporary:
+            return job.run(folder, pool, temporary)
     except BaseException:
         folder.abandon()
         raise

@@ -1,19 +1,29 @@
-"""Runs batches through several threads in order, with progress and a way to stop."""
+"""Runs batches through several threads in order, with progress and a way to stop; and a folder for what they spill."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
+import errno
+import fcntl
 import os
+import re
+import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from onboarding.identity.errors import Cancelled, Unreadable
+from onboarding.identity.errors import Cancelled, Unreadable, number, reason
 
 Result = TypeVar("Result")
 
@@ -130,3 +140,82 @@ class Pool:
         """Raises Cancelled when the caller asked to stop."""
         if self._stop():
             raise Cancelled("stopped on request; nothing was published")
+
+
+PREFIX = "identity-"
+LOCK = "in-use"
+_OURS = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
+_CONTENT = re.compile(r"(keys|rows|collapsed)-\d+")
+_DAY = 86_400
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A temporary folder for what does not fit into memory, gone afterwards; nobody else may look into it.
+
+    While its process lives it holds a lock in it. The folders of processes that were killed, which hold clear values,
+    are removed here by whoever comes next.
+    """
+    _remove_left()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    lock = -1
+    try:
+        # Under its name there is no moment at which nobody holds it.
+        lock = os.open(folder / f"{LOCK}-soon", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / f"{LOCK}-soon").rename(folder / LOCK)
+        yield folder
+    finally:
+        try:
+            _remove(folder)
+        except BaseException:  # a signal
+            _remove(folder)
+            raise
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+
+@contextmanager
+def spilling() -> Iterator[None]:
+    """Says of a failure to write there that it was the temporary folder, by the system's words alone."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(number(error) or errno.EIO, reason(error), tempfile.gettempdir()) from None
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder of ours, its lock last: one that is left half way is still known for what it is."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != LOCK:
+                entry.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left() -> None:
+    """Removes the folders of processes of this user that are no more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another may be at it too
+            about = folder.lstat()
+            if _OURS.fullmatch(folder.name) and stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+                _remove_if_left(folder, about.st_mtime)
+
+
+def _remove_if_left(folder: Path, changed: float) -> None:
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        # Made by an earlier version, or just now: only time tells whether it is in use, only its content whose it is.
+        known = all(_CONTENT.fullmatch(entry.name) or entry.name == f"{LOCK}-soon" for entry in folder.iterdir())
+        if known and changed < time.time() - _DAY:
+            _remove(folder)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(folder)
+    finally:
+        os.close(lock)

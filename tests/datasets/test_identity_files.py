@@ -16,7 +16,7 @@ from onboarding.engine import identity_jobs, pauses
 from onboarding.guide import render as rendering
 from onboarding.guide.identity_questions import report_of
 from onboarding.identity import mapping as mappings
-from onboarding.identity.__main__ import _parser
+from onboarding.identity.command import _parser
 from onboarding.models import DatasetVersion, IdentityJob, Pause
 from onboarding.services import runs
 from tests.datasets.conftest import BUCKET, HEADER, as_csv, people

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from onboarding.guide.identity_files import own_command
 from onboarding.guide.prepared import prepared
-from onboarding.identity.__main__ import main
+from onboarding.identity.command import main
 from onboarding.identity.mapping import parse
 from onboarding.identity.prepare import prepare
 from onboarding.models import IdentityJob

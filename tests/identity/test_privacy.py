@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from onboarding.identity.__main__ import main
 from onboarding.identity.check import check, look
 from onboarding.identity.columns import Kind
+from onboarding.identity.command import main
 from onboarding.identity.errors import IdentityError
 from onboarding.identity.prepare import prepare
 from tests.identity.conftest import HEADER, MAPPING
