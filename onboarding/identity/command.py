@@ -152,9 +152,14 @@ def row_number(text: str) -> int:
     return int(text)
 
 
-def _mapping(options: argparse.Namespace) -> dict[str, Kind]:
+def _mapping(options: argparse.Namespace, *, as_named: bool = True) -> dict[str, Kind]:
+    """The mapping given, or guessed; of files without names only for a check (`as_named` false)."""
     if options.columns is None:
-        return look(options.files).mapping()
+        seen = look(options.files)
+        bare = next((name for name, layout in seen.layouts.items() if layout.header_looks_like_data), None)
+        if bare is not None and as_named:
+            raise BadMapping(f"{bare} has no row with column names that are known; put one on top, or give --columns")
+        return seen.mapping()
     if options.columns.endswith(".json"):
         document = _json(options.columns)
         if not isinstance(document, dict):
@@ -178,7 +183,7 @@ def _check(options: argparse.Namespace) -> int:
     bar: Bar = options.bar
     report = check(
         options.files,
-        _mapping(options),
+        _mapping(options, as_named=False),
         country=options.country,
         rule_table=options.rules,
         event=options.event,

@@ -294,6 +294,7 @@ _SUMS = (
     ("Left out: another count of fields than the header", "rows_ragged"),
     ("Left out: no key", "rows_without_key"),
     ("Left out: a key over 38 characters", "rows_with_long_key"),
+    ("Standardised without knowing the country", "rows_without_country"),
     ("Left out: beyond 25 rows of a key", "rows_beyond_limit"),
     ("Values left out: beyond 25 of a key", "values_beyond_limit"),
 )
@@ -305,7 +306,9 @@ _FEWER = "Left out, or made one with others of their key: Athena does not count 
 def made_of(manifest: Mapping[str, Any]) -> Made:
     """A manifest of the identity library ready for its page."""
     rows = manifest["rows_read"]
-    sums = [(label, manifest[name]) for label, name in _SUMS if manifest[name] or name in ("rows_read", "rows_written")]
+    # What earlier manifests do not count yet is nothing.
+    counted = [(label, name, manifest.get(name, 0)) for label, name in _SUMS]
+    sums = [(label, count) for label, name, count in counted if count or name in ("rows_read", "rows_written")]
     # Athena says how many rows it has read and written, and nothing of why they differ.
     if not manifest["fields"] and rows > manifest["rows_written"]:
         sums.append((_FEWER, rows - manifest["rows_written"]))

@@ -83,6 +83,8 @@ def test_a_first_row_that_is_somebodys_data_is_taken_for_no_header(tmp_path, cap
     main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--country", "US"])
     captured = capsys.readouterr()
     nothing_planted(seen.as_dict(), repr(seen), report.as_dict(), repr(report), captured.out, captured.err)
+    assert captured.err.count("has no row with column names that are known; put one on top, or give --columns") == 1
+    assert not (tmp_path / "out").exists()
     assert "0a1b2c3d" not in captured.out + json.dumps(seen.as_dict())
 
 
