@@ -10,6 +10,7 @@ from django import forms
 
 from onboarding.guide.prepared import Column
 from onboarding.identity.columns import CARRIED_KINDS, MAX_COLUMNS, MEANINGS, RESERVED, Kind
+from onboarding.numbers import number_of
 
 UNIQUE_ID, STRING = "UNIQUE_ID", "STRING"
 TYPES = (
@@ -107,8 +108,8 @@ class FieldsTable(forms.Widget):
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
         if name in data:
             return data[name]  # from a file, or as it was kept
-        count = str(data.get(f"{name}-count") or "")
-        if not count.isdigit():
+        count = number_of(str(data.get(f"{name}-count") or ""))
+        if count is None:
             return None
         return [
             {
@@ -119,7 +120,7 @@ class FieldsTable(forms.Widget):
                 "group": str(data.get(f"{name}-{number}-group") or "").strip(),
                 "hashed": f"{name}-{number}-hashed" in data,
             }
-            for number in range(min(int(count), 200))
+            for number in range(min(count, 200))
         ]
 
     def id_for_label(self, id_: str) -> str:

@@ -13,6 +13,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
 
 from onboarding.models import AmcAccount, AuditCheck, AuditCursor, AuditEntry, Person, RoleName
+from onboarding.numbers import of_key
 
 PAGE_SIZE = 50
 THE_PORTAL = "portal"
@@ -69,22 +70,16 @@ def matching(person: Person, *, q: str = "", act: str = "") -> QuerySet[AuditEnt
 def found(person: Person, query: AuditQuery, *, account: AmcAccount | None = None) -> QuerySet[AuditEntry]:
     """The entries that fit and that the person may read; only those of `account`, if one is in view."""
     rows = matching(person, q=query.q, act=query.act)
-    if account is not None:
-        rows = rows.filter(account=account)
-    elif query.account.isdecimal():
-        rows = rows.filter(account=int(query.account))
-    if query.actor == THE_PORTAL:
-        rows = rows.filter(actor=None)
-    elif query.actor.isdecimal():
-        rows = rows.filter(actor=int(query.actor))
+    rows = of_key(rows, "account", query.account) if account is None else rows.filter(account=account)
+    rows = rows.filter(actor=None) if query.actor == THE_PORTAL else of_key(rows, "actor", query.actor)
     if ":" in query.object:
         rows = rows.filter(subject_ref=query.object)
     elif query.object:
         rows = rows.filter(subject_ref__startswith=f"{query.object}:")
     if query.since:
         rows = rows.filter(at__gte=_midnight(query.since))
-    if query.until:
-        rows = rows.filter(at__lt=_midnight(query.until) + timedelta(days=1))
+    if query.until and query.until < date.max:
+        rows = rows.filter(at__lt=_midnight(query.until + timedelta(days=1)))
     return rows
 
 

@@ -12,6 +12,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 
 from onboarding.models import Instance, InstanceStatus, Person, person_name
+from onboarding.numbers import of_key
 
 PAGE_SIZE = 50
 _S = InstanceStatus
@@ -107,12 +108,9 @@ def statuses_of(key: str) -> tuple[str, ...]:
 def matching(query: InstanceQuery, *, accounts: Collection[int]) -> QuerySet[Instance]:
     """The instances of these accounts (by key) that fit, whatever their status, in no order."""
     rows = Instance.objects.filter(account__in=accounts, gone_at=None)
-    if query.account.isdigit():
-        rows = rows.filter(account=int(query.account))
+    rows = of_key(of_key(rows, "account", query.account), "owner", query.owner)
     if query.kind:
         rows = rows.filter(kind=query.kind)
-    if query.owner.isdigit():
-        rows = rows.filter(owner=int(query.owner))
     words = query.q.strip()
     if words:
         rows = rows.filter(

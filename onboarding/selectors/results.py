@@ -12,6 +12,7 @@ from django.db.models import F, Min, Q, QuerySet
 from django.db.models.functions import Lower
 
 from onboarding.models import Instance, QueryResult, ResultsReading
+from onboarding.numbers import of_key
 
 PAGE_SIZE = 50
 ORDERS: dict[str, Lower | F] = {
@@ -44,11 +45,8 @@ def matching(query: ResultQuery, *, accounts: Collection[int], now: datetime) ->
     """What fits, of these accounts (by key), which the caller has checked."""
     within = timedelta(days=query.days) if query.days else None
     rows = QueryResult.objects.filter(lasting(now, within), instance__account__in=accounts)
-    for name in ("account", "owner"):
-        if (key := getattr(query, name)).isdecimal():
-            rows = rows.filter(**{f"instance__{name}": int(key)})
-    if query.instance.isdecimal():
-        rows = rows.filter(instance=int(query.instance))
+    rows = of_key(of_key(rows, "instance__account", query.account), "instance__owner", query.owner)
+    rows = of_key(rows, "instance", query.instance)
     words = query.q.strip()
     if words:
         rows = rows.filter(

@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 
 from onboarding.guide.procedure import PROCEDURE_TITLES, PROCEDURES
 from onboarding.models import Run, Step, StepFailure, StepState
+from onboarding.numbers import of_key
 from onboarding.selectors.dashboard import since_days_ago
 
 PAGE_SIZE = 50
@@ -82,12 +83,9 @@ class RunPage:
 
 def _found(query: RunQuery, accounts: Collection[int], now: datetime) -> QuerySet[Run]:
     rows = Run.objects.filter(account__in=accounts)
-    if query.account.isdigit():
-        rows = rows.filter(account=int(query.account))
+    rows = of_key(of_key(rows, "account", query.account), "owner", query.owner)
     if query.procedure:
         rows = rows.filter(procedure=query.procedure)
-    if query.owner.isdigit():
-        rows = rows.filter(owner=int(query.owner))
     if query.at:
         rows = rows.filter(at=query.at)
     if query.state:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from onboarding.forms.people import AskForRole
 from onboarding.models import AmcAccount, RoleRequest
+from onboarding.numbers import number_of
 from onboarding.services import people as service
 from onboarding.services.aws_connections import invited
 from onboarding.services.errors import Refused
@@ -59,5 +60,5 @@ def account_in_view(request: HttpRequest) -> HttpResponse:
     if chosen in ("", "all"):
         look_at(request, None)
     else:
-        look_at(request, get_visible(AmcAccount, me, pk=int(chosen) if chosen.isdecimal() else 0))
+        look_at(request, get_visible(AmcAccount, me, pk=number_of(chosen) or 0))
     return redirect(page_to_return_to(request))

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from onboarding.models import InstanceStatus, MappingTable, RoleName
+from onboarding.numbers import number_of
 from onboarding.selectors import dashboard as selector
 from onboarding.selectors.instances import GROUPS
 from onboarding.selectors.scope import Scope
@@ -213,8 +214,8 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
 def show_live(request: HttpRequest, context: dict[str, Any], page: str, part: str) -> HttpResponse:
     """The page or its live part, which asks again the later the longer `context["state"]` has not changed."""
     same = request.GET.get("seen", "") == context["state"]
-    still = request.GET.get("still", "")
-    number = min(int(still) + 1 if same and still.isdecimal() and len(still) < 4 else 0, len(LOOKS) - 1)
+    still = number_of(request.GET.get("still", ""))
+    number = min(still + 1 if same and still is not None else 0, len(LOOKS) - 1)
     context["poll_url"] = with_query(request, seen=context["state"], still=str(number))
     context["poll_seconds"] = LOOKS[number]
     return render_page_or_part(request, page, part, context)

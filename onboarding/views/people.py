@@ -76,7 +76,7 @@ def take_role(request: HttpRequest, pk: int, role_pk: int) -> HttpResponse:
     me = person_of(request)
     require_some_role(me, RoleName.ADMIN)
     mine = Role.objects.filter(account__in=AmcAccount.objects.with_role(me, RoleName.ADMIN))
-    role = get_visible(mine.select_related("person", "account"), me, pk=role_pk, person_id=pk)
+    role = get_visible(mine.select_related("person", "account"), me, pk=role_pk, person__pk=pk)
     try:
         service.take_role(me, role.person, role.account, role.name, now=timezone.now())
     except Refused as refusal:

@@ -18,6 +18,7 @@ from onboarding.guide import render as rendering
 from onboarding.guide.plan import load
 from onboarding.guide.procedure import step_of
 from onboarding.models import Person, Request, RequestState, RoleName
+from onboarding.numbers import number_of
 from onboarding.selectors import requests as selector
 from onboarding.selectors.dashboard import AGES
 from onboarding.services import requests as services
@@ -54,12 +55,12 @@ def requests(request: HttpRequest) -> HttpResponseBase:
     default = "waiting" if RoleName.APPROVER in shell.role_names else "mine"
     show = request.GET.get("show", "")
     show = show if show in selector.SHOWS else default
-    now, expires = timezone.now(), request.GET.get("expires", "")
+    now, expires = timezone.now(), number_of(request.GET.get("expires", ""))
     query = selector.RequestQuery(
         show=show,
         state=request.GET.get("state", ""),
         age=request.GET.get("age", ""),
-        expires=min(int(expires), MOST_DAYS) if expires.isdecimal() else None,
+        expires=None if expires is None else min(expires, MOST_DAYS),
     )
     keys = [account.pk for account in shell.seen]
     if wants_csv(request):

@@ -14,6 +14,7 @@ from onboarding.engine.authority import MAY_ASK
 from onboarding.forms.results import FindResults
 from onboarding.models import QueryResult
 from onboarding.models.results import AHEAD
+from onboarding.numbers import number_of
 from onboarding.selectors import results as selector
 from onboarding.selectors.instances import owners as owners_of
 from onboarding.services import results as service
@@ -44,13 +45,12 @@ def results(request: HttpRequest) -> HttpResponseBase:
     if not shell.role_names:
         return redirect("access")
     get, now = request.GET, timezone.now()
-    days = get.get("days", "")
     query = selector.ResultQuery(
         q=get.get("q", "")[:100],
-        days=min(int(days), AHEAD.days) if days.isdecimal() and len(days) < 4 else 0,
-        instance=get.get("instance", "")[:18],
-        account=get.get("account", "")[:18],
-        owner=get.get("owner", "")[:18],
+        days=min(number_of(get.get("days", "")) or 0, AHEAD.days),
+        instance=get.get("instance", ""),
+        account=get.get("account", ""),
+        owner=get.get("owner", ""),
         sort=get.get("sort", "") or selector.DEFAULT_ORDER,
     )
     names = {account.pk: account.name for account in shell.seen}

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from onboarding.forms.runs import FindRuns
+from onboarding.numbers import number_of
 from onboarding.selectors import run_list as selector
 from onboarding.selectors.instances import owners as owners_of
 from onboarding.views.components import Tab
@@ -25,7 +26,7 @@ MOST_DAYS = 90
 def query_of(request: HttpRequest) -> selector.RunQuery:
     """What the address asks for."""
     get = request.GET
-    show, days = get.get("show", ""), get.get("days", "")
+    show = get.get("show", "")
     return selector.RunQuery(
         q=get.get("q", "")[:100],
         show=show if show in selector.SHOWS else "open",
@@ -35,7 +36,7 @@ def query_of(request: HttpRequest) -> selector.RunQuery:
         owner=get.get("owner", ""),
         account=get.get("account", ""),
         cause=get.get("cause"),
-        days=min(int(days), MOST_DAYS) if days.isdecimal() else 0,
+        days=min(number_of(get.get("days", "")) or 0, MOST_DAYS),
         sort=get.get("sort", "") or selector.DEFAULT_ORDER,
     )
 

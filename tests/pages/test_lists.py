@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
+from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 
 from onboarding import audit
@@ -18,6 +20,7 @@ from onboarding.models import (
     Instance,
     InstanceStatus,
     Notice,
+    QueryResult,
     Request,
     RequestState,
     Role,
@@ -141,8 +144,6 @@ def listed(as_, account, analyst):
 
 
 def names(response) -> list[str]:
-    import re
-
     return re.findall(r'<a href="/instances/\d+/">([^<]+)</a>', response.content.decode())
 
 
@@ -422,3 +423,85 @@ def test_an_account_is_asked_for_where_there_are_several(url, as_, admin, other_
     Role.objects.create(person=admin, account=other_account, name="admin")
     choices = dict(client.get(url).context["form"].fields["account"].choices)
     assert choices[""] == "All accounts" and choices[str(other_account.pk)] == other_account.name
+
+
+# No number, no ASCII digits, digits that are none to int(), below and beyond what a key can be, too long for int().
+ODD = ("x", "-1", "1.5", "²", "٣", "0", str(2**63 - 1), str(2**63), "9" * 25, "9" * 5000)
+KEYS = {
+    "instances": ("owner", "account"),
+    "runs": ("owner", "account"),
+    "dashboard/results": ("owner", "account", "instance"),
+    "audit": ("actor", "account"),
+}
+
+
+@pytest.mark.parametrize("page", KEYS)
+def test_what_is_no_key_of_a_row_finds_nothing_and_breaks_nothing(as_, account, other_account, analyst, admin, page):
+    # Whoever sees one account alone has it in view, and nothing to choose.
+    Role.objects.create(person=admin, account=other_account, name="admin")
+    instances(account, 3, analyst)
+    for one in Instance.objects.all():
+        Run.objects.create(account=account, instance=one, owner=analyst, started_at=timezone.now(), procedure="onboard")
+        QueryResult.objects.create(
+            instance=one,
+            execution_id=one.instance_id,
+            workflow_id="w",
+            created_at=timezone.now(),
+            ends_at=timezone.now() + timedelta(days=5),
+        )
+        audit.record("run.started", actor=analyst, subject=one.name, account=account)
+    client = as_(admin)
+    lines = len(b"".join(client.get(f"/{page}/?format=csv")).splitlines())
+    assert lines >= 3
+    for name in KEYS[page]:
+        for value in ODD:
+            answer = client.get(f"/{page}/", {name: value})
+            assert answer.status_code == 200, (name, value)
+            assert client.get(f"/{page}/", {name: value}, headers=HTMX).status_code == 200, (name, value)
+            file = b"".join(client.get(f"/{page}/", {name: value, "format": "csv"}))
+            assert len(file.splitlines()) == 1, (name, value)
+        assert len(b"".join(client.get(f"/{page}/", {name: "", "format": "csv"})).splitlines()) == lines
+
+
+def test_odd_numbers_and_days_break_no_other_filter(as_, account, admin, analyst):
+    instances(account, 3, analyst)
+    client = as_(admin)
+    for value in ODD:
+        for page, name in (
+            ("runs", "days"),
+            ("requests", "expires"),
+            ("dashboard/results", "days"),
+            ("dashboard", "still"),
+            *((page, "page") for page in (*KEYS, "requests", "people", "notices", "queues")),
+        ):
+            for how in ({}, {"format": "csv"}):
+                assert b"".join(client.get(f"/{page}/", {name: value, "seen": "", **how})), (page, name, value)
+        assert client.post("/account-in-view", {"account": value}).status_code == 404
+    for day in ("0001-01-01", "9999-12-31"):
+        for how in ({}, {"format": "csv"}, {"format": "jsonl"}):
+            answer = client.get("/audit/", {"since": "0001-01-01", "until": day, **how})
+            assert answer.status_code == 200 and b"".join(answer) is not None, day
+
+
+def routes(resolver, before: str = ""):
+    for one in resolver.url_patterns:
+        address = before + str(one.pattern)
+        yield from routes(one, address) if isinstance(one, URLResolver) else [address]
+
+
+def test_no_number_in_an_address_breaks_a_page(as_, pages, admin):
+    admin.is_superuser = True
+    admin.save()
+    client = as_(admin)
+    other = {"int": "1", "uuid": "00000000-0000-4000-8000-000000000000", "slug": "name", "str": "name"}
+    tried = 0
+    for route in routes(get_resolver()):
+        for number in range(route.count("<int:")):
+            texts = iter(["1"] * number + ["9" * 25])
+            url = "/" + re.sub(
+                r"<(\w+):\w+>", lambda one, t=texts: next(t, "1") if one[1] == "int" else other[one[1]], route
+            )
+            for ask in (client.get, client.post):
+                assert ask(url).status_code < 500, url
+                tried += 1
+    assert tried > 150

@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from onboarding.guide.procedure import step_of
 from onboarding.models import Instance, InstanceStatus, Run
+from onboarding.numbers import number_of
 
 
 class Command(BaseCommand):
@@ -30,8 +31,9 @@ class Command(BaseCommand):
                 )
             return
         match = Q(name=wanted) | Q(instance_id=wanted)
-        if wanted.isdigit():
-            match |= Q(pk=int(wanted))
+        number = number_of(wanted)
+        if number is not None:
+            match |= Q(pk=number)
         run = Run.objects.filter(instance__in=Instance.objects.filter(match)).order_by("-started_at").first()
         if run is None:
             raise CommandError(f"No run of an instance called {wanted} was found.")
