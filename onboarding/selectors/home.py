@@ -17,6 +17,8 @@ from onboarding.models import (
     Step,
     StepState,
 )
+from onboarding.selectors.instances import ANSWERED
+from onboarding.selectors.returned import Returned, by_instance, returned
 from onboarding.services.connections import visible_connections
 from onboarding.services.people import open_role_requests
 
@@ -33,6 +35,7 @@ class Home:
     role_requests: list[RoleRequest]
     instances: list[Instance] = field(default_factory=list)
     more_instances: bool = False
+    returned: dict[int, Returned] = field(default_factory=dict)
 
     @property
     def needed(self) -> int:
@@ -41,7 +44,7 @@ class Home:
 
 
 def home_of(person: Person, *, account: AmcAccount | None, admin: bool, approver: bool) -> Home:
-    """At most five queries, fewer for who is neither approver nor admin. `account` is the one in view (None: all)."""
+    """At most six queries, fewer for who is neither approver nor admin. `account` is the one in view (None: all)."""
     requests: QuerySet[Request] = Request.objects.waiting_for(person)
     steps = Step.objects.filter(
         run__owner=person, run__ended_at=None, state__in=[StepState.READY, StepState.FAILED]
@@ -55,13 +58,21 @@ def home_of(person: Person, *, account: AmcAccount | None, admin: bool, approver
         .select_related("account")
         .order_by("-status_since")[: MOST + 1]
     )
+    waiting = list(steps.select_related("run__instance", "run__account").order_by("since")[:MOST])
+    shown = {step.run.instance_id for step in waiting} | {instance.pk for instance in mine}
+    back = returned(step__run__instance__in=shown)
+    words = by_instance(back.values())
+    for instance in mine:
+        if instance.pk in words and instance.status in ANSWERED:
+            instance.status_detail = words[instance.pk]
     return Home(
         requests=list(requests.select_related("asked_by", "account", "step__run__instance").order_by("asked_at")[:MOST])
         if approver
         else [],
-        steps=list(steps.select_related("run__instance", "run__account").order_by("since")[:MOST]),
+        steps=waiting,
         connections=list(visible_connections(person).filter(state=AmcConnection.State.BROKEN)[:MOST]) if admin else [],
         role_requests=list(open_role_requests(person)[:MOST]) if admin else [],
         instances=mine[:MOST],
         more_instances=len(mine) > MOST,
+        returned=back,
     )

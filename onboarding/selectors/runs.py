@@ -85,9 +85,9 @@ def run_of(run: Run) -> Onboarding:
 
 
 def open_requests(run: Run) -> dict[int, Request]:
-    """Step id → its latest request, open or sent back, with who asked (one query)."""
-    rows = Request.objects.filter(step__run=run, state__in=[RequestState.OPEN, RequestState.SENT_BACK])
-    return {row.step_id: row for row in rows.select_related("asked_by").order_by("asked_at")}
+    """Step id → its open request, with who asked (one query)."""
+    rows = Request.objects.filter(step__run=run, state=RequestState.OPEN)
+    return {row.step_id: row for row in rows.select_related("asked_by")}
 
 
 def calls_of(onboarding: Onboarding, step: Step) -> list[Call] | None:

@@ -57,7 +57,20 @@ def _needs(page: Home) -> list[Need]:
         for connection in page.connections
     ]
     for step in page.steps:
-        title = step_of(step.run.procedure, step.key).title
+        title, back = step_of(step.run.procedure, step.key).title, page.returned.get(step.pk)
+        if back is not None:
+            needs.append(
+                Need(
+                    "clock" if back.expired else "undo",
+                    "wait",
+                    f"{step.run.instance}: {title}",
+                    back.said,
+                    back.at,
+                    reverse("step", args=[step.run.address, step.key]),
+                    "Ask again" if back.expired else "Fix",
+                )
+            )
+            continue
         failed = step.state == StepState.FAILED
         what = (step.failure or {}).get("what", "") if failed else ""
         needs.append(

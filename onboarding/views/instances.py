@@ -27,7 +27,6 @@ from onboarding.models import (
     Membership,
     Person,
     Request,
-    RequestState,
     Run,
     Step,
     StepState,
@@ -35,6 +34,7 @@ from onboarding.models import (
 from onboarding.selectors import drift
 from onboarding.selectors import instances as selector
 from onboarding.selectors import runs as run_selector
+from onboarding.selectors.returned import Returned, returned
 from onboarding.selectors.runs import Onboarding
 from onboarding.services import lifecycle, runs
 from onboarding.services.errors import Refused
@@ -274,26 +274,29 @@ def account_number(value: str) -> str:
 
 def task_groups(onboarding: Onboarding) -> list[TaskGroup]:
     """The steps of a run as a task list, stage by stage."""
-    requests = run_selector.open_requests(onboarding.run)
+    states = {step.state for step in onboarding.steps}
+    requests = run_selector.open_requests(onboarding.run) if StepState.AWAITING_APPROVAL in states else {}
+    back = returned(step__run=onboarding.run) if StepState.READY in states else {}
     groups: dict[str, list[Task]] = {}
     for step in onboarding.steps:
         stage = onboarding.guide_step(step).stage
-        groups.setdefault(stage, []).append(_task(onboarding, step, requests.get(step.pk)))  # nosec B113 - a dictionary
+        task = _task(onboarding, step, requests.get(step.pk), back.get(step.pk))  # nosec B113 - dictionaries
+        groups.setdefault(stage, []).append(task)
     return [TaskGroup(stage, tasks) for stage, tasks in groups.items()]
 
 
-def _task(onboarding: Onboarding, step: Step, asked: Request | None) -> Task:
+def _task(onboarding: Onboarding, step: Step, asked: Request | None, back: Returned | None) -> Task:
     guide_step = onboarding.guide_step(step)
     url = reverse("step", args=[onboarding.run.address, step.key])
     if step.state == StepState.BLOCKED:
         needs = " and ".join(f"“{title}”" for title in onboarding.missing_before(step))
         return Task(guide_step.title, step.state, hint=f"Needs {needs} first", usually=guide_step.usually)
-    text, hint, who, when, usually = "", guide_step.summary, "", None, ""
+    status, text, hint, who, when, usually = step.state, "", guide_step.summary, "", None, ""
     if step.state == StepState.READY:
         if step.answers:
             text, when = "In progress", step.since
-        if asked is not None and asked.state == RequestState.SENT_BACK:
-            text, hint, when = "Sent back", "The approver asks for a change.", asked.ended_at
+        if back is not None:
+            status, text, hint, when = back.state, "", back.said, back.at
     elif step.state == StepState.AWAITING_APPROVAL:
         text, when = "Waiting for an approver", step.since
         who = f"asked by {asked.asked_by}" if asked else ""
@@ -313,7 +316,7 @@ def _task(onboarding: Onboarding, step: Step, asked: Request | None) -> Task:
         when = step.finished_at
     return Task(
         guide_step.title,
-        step.state,
+        status,
         url=url,
         hint=hint,
         status_text=text,

@@ -38,6 +38,7 @@ from onboarding.models import (
 )
 from onboarding.selectors import datasets
 from onboarding.selectors import runs as selector
+from onboarding.selectors.returned import Returned, returned
 from onboarding.selectors.runs import Onboarding, Progress
 from onboarding.services import checks, lifecycle, runs
 from onboarding.services.errors import Refused
@@ -90,6 +91,13 @@ class StepPage:
         if not self.guide_step.irreversible:
             return []
         return [text for kind in self.guide_step.asked(self.situation) for text in kind.losses(self.situation)]
+
+    @property
+    def returned(self) -> Returned | None:
+        """What came back of the request, if it is to be answered now (one query)."""
+        if self.step.state != StepState.READY:
+            return None
+        return returned(step=self.step).get(self.step.pk)
 
     def context(self, **more: Any) -> dict[str, Any]:
         """What the templates of every page need."""
@@ -199,6 +207,7 @@ def question(request: HttpRequest, at: int | UUID, key: str, slug: str) -> HttpR
             becomes=[Row(label, value) for label, value in kind.becomes(page.situation, answers)],
             documents=[Document(title, body) for title, body in kind.documents(page.situation, answers)],
             from_review=_from_review(request),
+            returned=page.returned,
             voids=page.step.state == StepState.AWAITING_APPROVAL,
             again_url=page.url("step-again"),
             samples_url=page.url("step-samples"),
@@ -220,6 +229,7 @@ def work_page(request: HttpRequest, page: StepPage, kind: type[Question], work: 
         "steps/_work.html",
         page.context(
             heading=kind.heading,
+            returned=page.returned,
             work=datasets.standing_of(work, timezone.now()),
             here=page.url("step-question", kind.slug),
             poll_seconds=WHILE_RUNNING if work.state in OPEN else None,
@@ -323,6 +333,7 @@ def _show_review(request: HttpRequest, page: StepPage, form: AskForApproval, sta
         "steps/review.html",
         page.context(
             form=form,
+            returned=page.returned,
             answers=answer_rows(page),
             sheet=page.guide_step.sheet(page.situation),
             plan=entries(rendering.rows(calls, page.guide_step.foresee(page.situation))),

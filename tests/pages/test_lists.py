@@ -79,7 +79,13 @@ def test_the_list_takes_as_many_queries_for_fifty_as_for_one(as_, account, other
 
 def test_other_pages_take_as_many_queries_for_fifty_rows_as_for_one(as_, pages, account, analyst, approver, admin):
     request = pages.until_asked()
-    urls = {"/": analyst, "/requests/?show=all": approver, "/audit/": admin, "/notices/": approver}
+    urls = {
+        "/": analyst,
+        "/instances/": analyst,
+        "/requests/?show=all": approver,
+        "/audit/": admin,
+        "/notices/": approver,
+    }
     clients = {url: as_(who) for url, who in urls.items()}
     for url, client in clients.items():
         client.get(url)
@@ -98,13 +104,16 @@ def test_other_pages_take_as_many_queries_for_fifty_rows_as_for_one(as_, pages, 
             asked_by=analyst,
             asked_at=now,
             expires_at=now + timedelta(days=1),
-            state=RequestState.OPEN,
+            ended_at=now,
+            state=(RequestState.OPEN, RequestState.SENT_BACK, RequestState.EXPIRED)[index % 3],
         )
         Notice.objects.create(person=approver, event=f"e{index}", subject="s", text="t", made_at=now)
         audit.record("run.started", actor=analyst, subject=f"More {index}", account=account)
     after = {url: queries(client, url) for url, client in clients.items()}
     assert after == before
     assert max(after.values()) <= 13
+    home = text_of(clients["/"].get("/"))
+    assert "Needs a change" in home and "Expired, ask again" in home
 
 
 def test_the_pages_of_an_instance_stay_within_their_queries(pages, as_, approver):

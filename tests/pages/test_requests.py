@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from onboarding.models import AccountPolicy, Decision, Request, RequestState, StepState
+from onboarding.services import requests as services
 from tests.engine.conftest import person
 from tests.pages.conftest import text_of
 
@@ -83,6 +84,56 @@ def test_sending_back_needs_a_reason_and_tells_the_analyst(asked, pages):
     progress = text_of(pages.client.get(pages.url(KEY, "progress/")))
     assert "sent it back" in progress and "Use the other AWS account" in progress
     assert "Use the other AWS account" in text_of(pages.client.get(f"/requests/{asked.pk}/"))
+
+
+LONG = "The account is ours of last year.\nUse the new one, 9999-8888-7777. " + "Ask Petra if it is not known. " * 20
+
+
+def send_back(pages, request, comment: str = LONG) -> None:
+    pages.approver_client.post(f"/requests/{request.pk}/send-back", {"digest": request.digest, "comment": comment})
+
+
+def test_what_an_approver_wants_changed_stands_where_the_analyst_works(asked, pages):
+    send_back(pages, asked)
+    title = "Create the instance"
+    short = "Needs a change, says Paul Approver: “The account is ours of last year. Use the new one, 9999-8888-7777."
+    home = pages.client.get("/")
+    assert f"Acme US: {title} {short}" in text_of(home) and "…”" in text_of(home)
+    assert f'href="{pages.url(KEY)}">Fix<' in home.content.decode()
+    row = f"Waiting for an answer {title}: needs a change, says Paul Approver"
+    assert row in text_of(home) and row in text_of(pages.client.get("/instances/"))
+    tasks = text_of(pages.client.get(f"/instances/{pages.pk}/"))
+    assert short in tasks and "Sent back" in tasks
+    assert pages.client.get(pages.url(KEY)).url == pages.url(KEY, "review/")
+    for rest in ("review/", "q/aws-account/"):
+        page = pages.client.get(pages.url(KEY, rest))
+        assert "Paul Approver sent it back" in text_of(page), rest
+        # Here it stands whole.
+        assert " ".join(LONG.split()) in text_of(page), rest
+        assert f'href="/requests/{asked.pk}/"' in page.content.decode(), rest
+
+
+def test_nothing_is_said_of_a_change_once_it_was_asked_again(asked, pages, analyst):
+    send_back(pages, asked)
+    pages.answer(KEY, "aws-account", account_id="999988887777")
+    assert "needs a change" in text_of(pages.client.get("/instances/"))
+    second = pages.ask()
+    services.withdraw(person=analyst, request=second, now=timezone.now())
+    for url in ("/", "/instances/", f"/instances/{pages.pk}/", pages.url(KEY, "review/"), pages.url(KEY, "q/name/")):
+        text = text_of(pages.client.get(url))
+        assert "eeds a change" not in text and "sent it back" not in text and "Sent back" not in text, url
+
+
+def test_after_an_expiry_the_analyst_reads_that_it_has_to_be_asked_again(asked, pages):
+    services.expire_due(now=asked.expires_at)
+    home = pages.client.get("/")
+    assert "Expired, ask again: nobody decided in time." in text_of(home)
+    assert f'href="{pages.url(KEY)}">Ask again<' in home.content.decode()
+    assert "expired, ask again" in text_of(pages.client.get("/instances/"))
+    assert "Expired, ask again" in text_of(pages.client.get(f"/instances/{pages.pk}/"))
+    for rest in ("review/", "q/aws-account/"):
+        page = pages.client.get(pages.url(KEY, rest))
+        assert "The request expired" in text_of(page) and f'href="/requests/{asked.pk}/"' in page.content.decode()
 
 
 def test_the_next_version_shows_what_changed(asked, pages):
