@@ -147,9 +147,9 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "csp",
     "django_htmx",
+    "onboarding",  # before django_rq, whose rqworker it replaces
     "django_rq",
     "social_django",
-    "onboarding",
 ]
 MIDDLEWARE = [
     "portal.logs.RequestIdMiddleware",

@@ -24,8 +24,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MOST = 50
 QUEUES = (DEFAULT_QUEUE, IDENTITY_QUEUE)
-# A worker reports about every half of this; one that was silent longer is taken for lost.
-SILENT = timedelta(seconds=90)
+# RQ: a worker without a job reports when its wait for one ends, 15 seconds less than this, and one with a job every 30.
+WORKER_TTL = 45
+# One that missed two reports is taken for lost; a little later Redis forgets it.
+SILENT = timedelta(seconds=75)
 
 
 class QueueAway(Exception):

@@ -110,7 +110,7 @@ def statuses_of(key: str) -> tuple[str, ...]:
 
 def matching(query: InstanceQuery, *, accounts: Collection[int]) -> QuerySet[Instance]:
     """The instances of these accounts (by key) that fit, whatever their status, in no order."""
-    rows = Instance.objects.filter(account__in=accounts, gone_at=None)
+    rows: QuerySet[Instance] = Instance.objects.filter(account__in=accounts, gone_at=None)
     rows = of_key(of_key(rows, "account", query.account), "owner", query.owner)
     if query.kind:
         rows = rows.filter(kind=query.kind)

@@ -82,7 +82,7 @@ class RunPage:
 
 
 def _found(query: RunQuery, accounts: Collection[int], now: datetime) -> QuerySet[Run]:
-    rows = Run.objects.filter(account__in=accounts)
+    rows: QuerySet[Run] = Run.objects.filter(account__in=accounts)
     rows = of_key(of_key(rows, "account", query.account), "owner", query.owner)
     if query.procedure:
         rows = rows.filter(procedure=query.procedure)

@@ -12,6 +12,7 @@ import pytest
 import redis
 import rq
 from django.core.cache.backends.redis import RedisCache
+from django.core.management import get_commands, load_command_class
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -20,6 +21,7 @@ from onboarding.engine import carriers, executor, pauses, queue
 from onboarding.engine import clock as engine_clock
 from onboarding.engine.leases import claim
 from onboarding.engine.moves import Overtaken
+from onboarding.engine.worker import PortalWorker
 from onboarding.models import AuditEntry, AwsConnection, Instance, Pause, Role, Run, Step, StepState
 from onboarding.selectors import queues as selector
 from onboarding.services import queues as service
@@ -302,6 +304,19 @@ def carried(own_redis, monkeypatch):
     """A queue of RQ on a Redis of the test's own."""
     monkeypatch.setattr(queue, "named", lambda name: rq.Queue(name, connection=own_redis))
     return rq.Queue("default", connection=own_redis)
+
+
+def test_a_worker_that_waits_for_work_is_never_called_silent(own_redis):
+    """RQ's own promise, as `manage.py rqworker` makes it: what a worker says when, and how long Redis keeps it."""
+    command = load_command_class(get_commands()["rqworker"], "rqworker")
+    ttl = command.create_parser("manage.py", "rqworker").parse_args(["default"]).worker_ttl
+    worker = PortalWorker([rq.Queue("default", connection=own_redis)], connection=own_redis, worker_ttl=ttl)
+    silent = carriers.SILENT.total_seconds()
+    longest = max(worker.dequeue_timeout, worker.job_monitoring_interval)
+    # A machine that is busy may be late by as much again.
+    assert longest <= 30 and 2 * longest < silent < 90
+    # Redis forgets it this long after a report: until then, it is named.
+    assert silent < min(worker.worker_ttl, worker.job_monitoring_interval) + 60
 
 
 def test_workers_and_failed_jobs(carried, pages, as_, root, admin):
