@@ -65,4 +65,4 @@ class CheckRequirements(GuideStep):
     summary = "What Amazon asks for before an instance can be made."
     questions = (Eligibility, AwsReadiness)
     button = "Confirm the requirements"
-    undo = "Can be changed at any time."
+    undo = "Can be changed until you confirm. Then it stays as it is, with your name and the time."

@@ -53,6 +53,11 @@ from onboarding.views.polling import WHILE_RUNNING, next_look
 from onboarding.views.shell import render_page_or_part
 
 ANSWERABLE = (StepState.READY, StepState.AWAITING_APPROVAL, StepState.FAILED)
+TOO_LATE = {
+    StepState.DONE: "is completed",
+    StepState.CANCELLED: "was cancelled",
+    StepState.BLOCKED: "cannot start yet",
+}
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,9 @@ def question(request: HttpRequest, at: int | UUID, key: str, slug: str) -> HttpR
     page = step_page(request, at, key)
     require_role(page.person, page.instance.account, *MAY_ASK)
     if page.step.state not in ANSWERABLE:
+        if request.method == "POST":
+            why = TOO_LATE.get(StepState(page.step.state), "is being carried out")
+            messages.error(request, f"Your answer was not kept: “{page.guide_step.title}” {why}.")
         return redirect("step-progress", *page.args)
     try:
         kind = runs.question_of(page.guide_step, page.situation, slug)

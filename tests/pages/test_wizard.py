@@ -234,8 +234,27 @@ def test_submitting_twice_makes_one_request(ready):
 def test_a_blocked_step_says_what_comes_first(pages):
     answer = pages.client.get(pages.url(KEY), follow=True)
     assert "Cannot start yet" in text_of(answer) and "Check access to AMC" in text_of(answer)
-    assert pages.answer(KEY, "name", name="Early").status_code == 302
+    early = pages.answer(KEY, "name", name="Early")
+    assert "was not kept: “Create the instance” cannot start yet" in text_of(pages.client.get(early.url))
     assert pages.step(KEY).answers == {}
+
+
+def test_an_answer_that_comes_too_late_is_not_dropped_without_a_word(ready):
+    """Two tabs: in one the requirements were confirmed, in the other a question is still open."""
+    late = ready.answer("requirements", "eligibility", agreement="on", campaigns="on", advertisers="on", sql="on")
+    assert late.url == ready.url("requirements", "progress/")
+    said = text_of(ready.client.get(late.url))
+    assert "Your answer was not kept: “Check the requirements” is completed." in said
+    assert ready.step("requirements").answers["eligibility"]["sql"] is False
+    # Whoever only looks is not told off.
+    assert "not kept" not in text_of(ready.client.get(ready.url("requirements", "q/eligibility/"), follow=True))
+
+
+def test_the_review_of_the_requirements_says_until_when_they_can_be_changed(pages):
+    pages.answer("requirements", "eligibility", agreement="on", campaigns="on", advertisers="on")
+    pages.answer("requirements", "aws", aws_account="on", aws_services="on", two_buckets="on")
+    review = text_of(pages.client.get(pages.url("requirements", "review/")))
+    assert "Can be changed until you confirm." in review
 
 
 def test_the_question_says_where_one_is_and_why(ready):
