@@ -498,7 +498,9 @@ def _errors_of(form: BaseForm) -> list[tuple[str, str]]:
             # A group of radios or checkboxes has no control with the field's own id: link to its first one.
             first = f"{field.auto_id}_0" if field.field.widget.use_fieldset else field.id_for_label or field.auto_id
             texts = [str(text) for text in field.errors]
-            found += [(first, f"{field.label} – {text}" if text == REQUIRED else text) for text in texts]
+            found += [
+                (first, format_html("{} – {}", field.label, text) if text == REQUIRED else text) for text in texts
+            ]
     return found
 
 

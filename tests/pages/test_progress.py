@@ -156,6 +156,9 @@ def test_a_broken_connection_pauses_and_says_who_acts(approved, amazon):
 def test_cancelling_asks_for_the_name(approved):
     url = f"/instances/{approved.pk}/cancel/"
     assert "Type Acme US to confirm" in text_of(approved.client.get(url))
+    nothing = approved.client.post(url, {"typed": ""})
+    assert nothing.status_code == 422 and text_of(nothing).count("Type Acme US to confirm") == 2
+    assert "&lt;" not in nothing.content.decode()
     wrong = approved.client.post(url, {"typed": "acme us"})
     assert wrong.status_code == 422 and "This is not the name" in text_of(wrong)
     assert Run.objects.get().ended_at is None
