@@ -93,6 +93,10 @@ class _Reader:
             return {}
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                kind = "a list" if isinstance(key, yaml.SequenceNode) else "names with values"
+                self.problem(key, f"one word must stand before the colon here, not {kind}", path)
+                continue
             name = str(key.value)
             if name in found:
                 self.problem(key, f"“{name}” stands here twice", (*path, name))

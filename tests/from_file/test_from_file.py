@@ -167,12 +167,16 @@ def test_the_documentation_names_every_question_and_field():
         ("steps: {}\naccount:", 2, "“account” is missing"),
         ("steps: {}", 1, "“account” is missing"),
         ("account: [a]", 1, "“account” must be one value"),
+        ("account: a\nsteps:\n  [create-instance]: {}", 3, "before the colon here, not a list"),
+        ("account: a\n{steps: x}: {}", 2, "before the colon here, not names with values"),
+        ("account: a\nsteps:\n  create-instance:\n    ? - name\n    : x", 4, "not a list"),
     ],
 )
 def test_what_can_not_be_understood_is_named_with_its_line(content, line, words):
     with pytest.raises(from_file.FileProblems) as caught:
         from_file.read(content)
     assert any(number == line and words in said for number, said in lines_of(caught.value)), lines_of(caught.value)
+    assert "Node(" not in str(lines_of(caught.value))
 
 
 @given(st.text(max_size=200))
