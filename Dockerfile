@@ -23,7 +23,8 @@ COPY templates templates
 COPY static static
 RUN /opt/npm/bin/python scripts/assets.py
 # Settings that collecting files asks for and nothing keeps; the real ones come when the container starts.
-RUN SECRET_KEY=build FIELD_KEYS=YnVpbGQtb25seS1idWlsZC1vbmx5LWJ1aWxkLW9ubHk= PORTAL_URL=https://build.invalid \
+RUN SECRET_KEY=build-only-build-only-build-only-build-only-build-only \
+    FIELD_KEYS=YnVpbGQtb25seS1idWlsZC1vbmx5LWJ1aWxkLW9ubHk= PORTAL_URL=https://build.invalid \
     LOGIN_CLIENT_ID=build LOGIN_CLIENT_SECRET=build \
     /opt/venv/bin/python manage.py collectstatic --noinput \
     && rm -rf node_modules build/static/* package.json package-lock.json .npmrc requirements scripts/assets.py \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +12,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url as redis_options
 
 T = TypeVar("T")
 
 
 REDIS_SECONDS = 2
+ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
+# What a way of sending mail can't do without.
+NEEDED = {
+    "django.core.mail.backends.smtp.EmailBackend": "EMAIL_HOST",
+    "django.core.mail.backends.filebased.EmailBackend": "EMAIL_FILE_PATH",
+}
 
 
 def with_timeouts(url: str) -> str:
@@ -105,6 +113,13 @@ class Environment:
         """A list separated by commas, blanks around the parts removed."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
 
+    def secret(self, name: str, least: int) -> str:
+        """A text of at least `least` characters that has no default."""
+        value = self.text(name)
+        if value and len(value) < least:
+            self.problems.append(f"{name} must have at least {least} characters")
+        return value
+
     def url(self, name: str, default: str | None = None) -> str:
         """An absolute http or https address, without a slash at the end."""
         value = self.text(name, default).rstrip("/")
@@ -114,19 +129,43 @@ class Environment:
 
     def database(self, name: str, default: str) -> dict[str, object]:
         """A database URL as Django's settings for it."""
-        try:
-            return dict(environ.Env.db_url_config(self.text(name, default)))
-        except (ValueError, KeyError, ImproperlyConfigured):
+        with warnings.catch_warnings():
+            # It would print the password.
+            warnings.simplefilter("ignore")
+            try:
+                found = dict(environ.Env.db_url_config(self.text(name, default)))
+            except (ValueError, KeyError, ImproperlyConfigured):
+                found = {}
+        # Whatever is no engine's scheme is taken for an engine of that name.
+        if found.get("ENGINE") not in ENGINES or not found.get("NAME"):
             self.problems.append(f"{name} must be a database URL such as postgres://user:password@host/name")
             return dict(environ.Env.db_url_config(default))
+        return found
+
+    def redis(self, name: str, default: str) -> str:
+        """The address of a Redis: redis:// or rediss:// with a host, or unix:// with a path."""
+        value = self.text(name, default)
+        try:
+            named = redis_options(value)  # type: ignore[no-untyped-call]
+            known = named.get("path") if value.startswith("unix:") else named.get("host")
+        except ValueError:
+            known = None
+        if not known:
+            self.problems.append(f"{name} must be the address of a Redis such as redis://host:6379/0 (or rediss://…)")
+            return default
+        return value
 
     def mail(self, name: str, default: str) -> dict[str, object]:
         """A mail URL (`smtp+tls://user:password@host:587`, `consolemail://`) as Django's EMAIL_* settings."""
         try:
-            return dict(environ.Env.email_url_config(self.text(name, default)))
+            found = dict(environ.Env.email_url_config(self.text(name, default)))
         except (ValueError, KeyError, ImproperlyConfigured):
+            found = {}
+        wanted = NEEDED.get(str(found.get("EMAIL_BACKEND")), "EMAIL_BACKEND")
+        if not found.get(wanted):
             self.problems.append(f"{name} must be a mail URL such as smtp+tls://user:password@host:587")
             return {}
+        return found
 
     def shipping(self, name: str) -> str:
         """Where entries are shipped to: the path of a file, or syslog+udp://, syslog+tcp:// or syslog+tls://host:port."""

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = False
 redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 _VALUES = {
-    "SECRET_KEY": "only-for-tests",
+    "SECRET_KEY": "only-for-tests-" * 4,
     "FIELD_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     "PORTAL_URL": "http://testserver",
     "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from portal.env import Environment
 from scripts.lint import PRODUCTION
 from scripts.stack import known_settings, read_env
 
@@ -55,3 +58,42 @@ def test_the_defaults_it_shows_are_the_real_ones():
             assert float(expected) == float(found), name
         else:
             assert expected.lower() == found.lower(), name
+
+
+GOOD = {
+    "redis": (
+        "redis://127.0.0.1:6379/0",
+        "rediss://user:pass@cache.example.com:6380/1?ssl_cert_reqs=required",
+        "unix:///run/redis.sock?db=1",
+    ),
+    "database": ("postgres://u:p@db.example.com:5432/portal?sslmode=require", "sqlite:////var/lib/portal.sqlite3"),
+    "mail": ("smtp+tls://u:p@mail.example.com:587", "smtp://relay", "consolemail://", "filemail:///var/mail/portal"),
+}
+BAD = {
+    "redis": ("http://x", "redis:/x", "redis://", "redis://host:port/0", "redis://[", "unix://", "localhost:6379"),
+    "database": ("foo://x", "x", "postgres://u:p@host:port/name", "postgres://host", "mysql://u:p@host/name"),
+    "mail": ("smtp:/", "smtp+tls://", "smtp://host:port", "filemail://", "mail.example.com", "foo://x"),
+}
+DEFAULTS = {"redis": "redis://127.0.0.1:6379/0", "database": "sqlite:////tmp/x.sqlite3", "mail": "consolemail://"}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_an_address_that_can_not_be_one_is_refused_at_once(kind):
+    for value in GOOD[kind]:
+        env = Environment({"NAME": value})
+        assert getattr(env, kind)("NAME", DEFAULTS[kind]) and env.problems == [], value
+    for value in BAD[kind]:
+        env = Environment({"NAME": value})
+        getattr(env, kind)("NAME", DEFAULTS[kind])
+        assert len(env.problems) == 1 and env.problems[0].startswith("NAME must be"), (value, env.problems)
+
+
+def test_the_key_has_the_length_that_the_example_asks_for():
+    asked = re.search(r"at least (\d+) random characters", (ROOT / ".env.example").read_text())
+    assert asked is not None
+    for length, problems in ((int(asked[1]), 0), (int(asked[1]) - 1, 1)):
+        environment = {**os.environ, **PRODUCTION, "SECRET_KEY": "k" * length}
+        done = subprocess.run(
+            [sys.executable, "-c", "import portal.settings"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.stderr.count("SECRET_KEY must have at least") == problems, done.stderr
