@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.engine import executor
 from onboarding.guide.procedure import PROCEDURES
 from onboarding.models import AuditEntry, Instance, Request, Run, Step
-from onboarding.services import from_file
+from onboarding.services import from_file, runs
 from onboarding.services.errors import NotAllowed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -45,6 +46,18 @@ def command(*args: str) -> str:
 def work_all() -> None:
     for step in Step.objects.filter(state__in=["queued", "waiting"]):
         executor.work(step.pk)
+
+
+def test_the_status_says_nothing_twice(analyst, amazon, queued, file):
+    command("onboard", file(text()), "--as", analyst.email)
+    assert ": Check access to AMC" in command("status")
+    runs.run_cancel(person=analyst, run=Run.objects.get(), now=timezone.now())
+    said = command("status")
+    assert said.endswith("  Cancelled\n") and said.count("Cancelled") == 1
+    # An AWS account's number, and others that are no row's.
+    for number in ("9" * 25, "²"):
+        with pytest.raises(CommandError, match="No run"):
+            command("status", number)
 
 
 @pytest.mark.parametrize("name", ["single-party", "multi-party"])

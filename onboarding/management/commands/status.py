@@ -25,9 +25,11 @@ class Command(BaseCommand):
             if not rows:
                 self.stdout.write("No instance is being onboarded yet.")
             for instance in rows.order_by("account__name", "name"):
+                status, detail = instance.get_status_display(), instance.status_detail
+                stands = f"{status}: {detail}" if detail not in ("", status) else status
                 self.stdout.write(
                     f"{instance.pk:>5}  {instance.account}  {instance}  {instance.steps_done} of {instance.steps_all}  "
-                    f"{instance.get_status_display()}: {instance.status_detail}"
+                    f"{stands}"
                 )
             return
         match = Q(name=wanted) | Q(instance_id=wanted)
