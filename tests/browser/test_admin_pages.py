@@ -7,6 +7,8 @@ import re
 import httpx
 from playwright.sync_api import expect
 
+from tests.browser.conftest import NARROW, WIDE
+
 NIGHT = """
 from datetime import timedelta
 import httpx
@@ -22,6 +24,21 @@ ran = [
 made = dict(account=one.account.entity_id, instance=one.instance_id, executions=ran)
 httpx.post("{simulator}/_simulator/seed-executions", json=made).raise_for_status()
 results.read(one, now=now)
+"""
+
+FAILED = """
+from django.utils import timezone
+from onboarding.models import Instance, Person, Run, Step, StepFailure
+now = timezone.now()
+one = Instance.objects.select_related("account").first()
+mine = dict(account=one.account, instance=one, owner=Person.objects.first())
+run = Run.objects.create(**mine, procedure="refresh", started_at=now, ended_at=now)
+step = Step.objects.create(run=run, key="refresh", position=0, state="cancelled", since=now)
+for code, what in (
+    ("EntityAlreadyExistsException", "Another role: arn:aws:iam::111122223333:role/service-role/amc-cleanrooms"),
+    ("InvalidAccessKeyId", "AWS does not know the portal any more"),
+):
+    StepFailure.objects.create(step=step, account=one.account, at=now, kind="fix", code=code, what=what)
 """
 
 
@@ -107,6 +124,14 @@ def test_connect_give_a_role_lose_the_grant_and_reconnect(stack, sign_in):
     page = admin.go("/dashboard/")
     expect(page.locator("#d-ending")).to_have_text(re.compile("^2 query results"))
     admin.look("dashboard-results")
+    # Causes with long names: the whole table is in view, wide and narrow.
+    stack.manage("shell", "-v", "0", "-c", FAILED)
+    page = admin.go("/dashboard/")
+    causes = page.get_by_role("region", name="Failures by cause")
+    for size in (WIDE, NARROW):
+        page.set_viewport_size(size)
+        assert causes.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, size
+    admin.look("dashboard-failures")
     page = admin.go("/queues/")
     expect(page.get_by_role("heading", name="Workers")).to_be_visible()
     page.get_by_text("Pause something").click()
