@@ -45,13 +45,15 @@ UNCLOSED = re.compile(rb'"(?:[^"]|"")*')
 PARQUET_ROWS = 65_536
 # For the whole process: the standard library's own limit is 128 KB, less than a field may have here.
 csv.field_size_limit(LONGEST_RECORD)
-codecs.register_error("windows", lambda error: (_windows(error), error.end))
 
 
-def _windows(error: UnicodeError) -> str:
-    """What is not UTF-8, read as Windows-1252."""
+def _windows(error: UnicodeError) -> tuple[str, int]:
+    """What is not UTF-8, read as Windows-1252, and where it ends."""
     assert isinstance(error, UnicodeDecodeError)
-    return error.object[error.start : error.end].decode("cp1252", "replace")
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error("windows", _windows)
 
 
 @dataclass(frozen=True)
