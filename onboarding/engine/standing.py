@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from onboarding.guide.procedure import step_of
-from onboarding.models import Instance, InstanceStatus, Membership, Run, Step, StepState
+from onboarding.models import Instance, InstanceStatus, Membership, Request, RequestState, Run, Step, StepState
 
 _S = StepState
 
@@ -63,7 +63,20 @@ def _of_step(run: Run, step: Step, status: str) -> Standing:
         InstanceStatus.AMAZON: "Amazon",
         InstanceStatus.IN_PROGRESS: "The portal",
     }.get(InstanceStatus(status), "Analyst")
+    if status == InstanceStatus.YOUR_TURN and step.asked_by_id is not None:
+        title += _came_back(step)
     return Standing(status, title, waiting_on, step.since)
+
+
+def _came_back(step: Step) -> str:
+    """What is to be answered, if the step's last request was sent back or expired."""
+    last = Request.objects.filter(step=step).order_by("-asked_at", "-pk").first()
+    if last is not None and last.state == RequestState.EXPIRED:
+        return ": expired, ask again"
+    if last is None or last.state != RequestState.SENT_BACK:
+        return ""
+    refusal = last.decisions.filter(approved=False).select_related("person").first()
+    return f": needs a change, says {refusal.person}" if refusal else ""
 
 
 def _deciding(run: Run) -> Run | None:

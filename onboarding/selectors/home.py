@@ -17,8 +17,7 @@ from onboarding.models import (
     Step,
     StepState,
 )
-from onboarding.selectors.instances import ANSWERED
-from onboarding.selectors.returned import Returned, by_instance, returned
+from onboarding.selectors.returned import Returned, returned
 from onboarding.services.connections import visible_connections
 from onboarding.services.people import open_role_requests
 
@@ -59,12 +58,6 @@ def home_of(person: Person, *, account: AmcAccount | None, admin: bool, approver
         .order_by("-status_since")[: MOST + 1]
     )
     waiting = list(steps.select_related("run__instance", "run__account").order_by("since")[:MOST])
-    shown = {step.run.instance_id for step in waiting} | {instance.pk for instance in mine}
-    back = returned(step__run__instance__in=shown)
-    words = by_instance(back.values())
-    for instance in mine:
-        if instance.pk in words and instance.status in ANSWERED:
-            instance.status_detail = words[instance.pk]
     return Home(
         requests=list(requests.select_related("asked_by", "account", "step__run__instance").order_by("asked_at")[:MOST])
         if approver
@@ -74,5 +67,5 @@ def home_of(person: Person, *, account: AmcAccount | None, admin: bool, approver
         role_requests=list(open_role_requests(person)[:MOST]) if admin else [],
         instances=mine[:MOST],
         more_instances=len(mine) > MOST,
-        returned=back,
+        returned=returned(step__in=steps.values("pk")),
     )

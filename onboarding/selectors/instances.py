@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,6 @@ from django.db.models.functions import Lower
 
 from onboarding.models import Instance, InstanceStatus, Person, person_name
 from onboarding.numbers import of_key
-from onboarding.selectors.returned import of_row, words_of
 
 PAGE_SIZE = 50
 _S = InstanceStatus
@@ -43,8 +42,6 @@ ORDERS: dict[str, Lower | F] = {
     "account": Lower("account__name"),
 }
 DEFAULT_ORDER = "-since"
-# Whoever answers next is told what came back.
-ANSWERED = (_S.DRAFT, _S.YOUR_TURN)
 _COLUMNS = (
     "pk",
     "name",
@@ -134,19 +131,11 @@ def instance_page(query: InstanceQuery, number: str | int, *, accounts: Collecti
         statuses = statuses_of(query.status)
         rows = rows.filter(status__in=statuses)
         count = sum(by_status.get(status, 0) for status in statuses)
-    paginator = Paginator(_ordered(rows, query.sort).values("pk"), PAGE_SIZE)
+    paginator = Paginator(_ordered(rows, query.sort).values_list(*_COLUMNS), PAGE_SIZE)
     paginator.__dict__["count"] = count  # known from the numbers by status: no query of its own
     page: Page[Any] = paginator.get_page(number)
-    # What came back is looked for among the rows of the page alone, not for every row that is put in order.
-    rows = _ordered(Instance.objects.filter(pk__in=page.object_list), query.sort)
-    page.object_list = [_line(*values) for values in rows.values_list(*_COLUMNS, of_row())]
+    page.object_list = [InstanceRow(*values) for values in page.object_list]
     return InstancePage(page, by_status)
-
-
-def _line(*values: Any) -> InstanceRow:
-    *columns, told = values
-    line = InstanceRow(*columns)
-    return replace(line, status_detail=words_of(told)) if told and line.status in ANSWERED else line
 
 
 def every_instance(query: InstanceQuery, *, accounts: Collection[int]) -> Iterator[Instance]:
