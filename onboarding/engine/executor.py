@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from onboarding import audit
@@ -51,8 +51,9 @@ def worker_name() -> str:
 def work(step_id: int, *, now: Now = timezone.now) -> None:
     """Take step `step_id` as far as it goes now. Does nothing if it isn't due, or if somebody else has it.
 
-    Every failure ends in the row: later, fix or reconnect. Only a failing database leaves this function; then the lease
-    runs out and another worker goes on.
+    Every failure ends in the row: later, fix or reconnect. Only a database out of reach leaves this function; then the
+    lease runs out and another worker goes on. What it refuses, such as a second row of what may be there once, it would
+    refuse for ever: that ends in the row too.
     """
     step = claim(step_id, worker_name(), now=now())
     if step is None:
@@ -63,7 +64,7 @@ def work(step_id: int, *, now: Now = timezone.now) -> None:
             attempt.carry_out()
         except Overtaken:
             log.info("somebody else has the step")
-        except (DatabaseError, InterfaceError):
+        except (OperationalError, InterfaceError):
             raise
         except Exception as error:
             _end(attempt, error)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.db.models import Q
 from django.utils.dateparse import parse_datetime
 
+from onboarding.clients.failures import Fix
 from onboarding.guide.plan import Call, Look, Ref, Until
 from onboarding.guide.step import GuideStep, Question, Situation
-from onboarding.models import AwsConnection, Instance
+from onboarding.models import AmcAccount, AwsConnection, Instance, InstanceStatus
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 _NAME = re.compile(r"[A-Za-z0-9 _]{3,50}")
 _ADVERTISER = re.compile(r"[A-Za-z0-9 ]+")
@@ -43,6 +48,20 @@ def clean_aws_account(value: str) -> str:
     return digits
 
 
+def name_taken(account: AmcAccount, name: str, but: int = 0) -> str:
+    """Why an instance of the account can't be called `name`, or an empty text if it can; `but` is the one in question.
+
+    The name of an onboarding that was cancelled is free again, unless AMC had made the instance by then.
+    """
+    free = Q(status=InstanceStatus.CANCELLED) & (Q(instance_id="") | Q(creation_status="FAILED"))
+    there = Instance.objects.filter(account=account, name__iexact=name, gone_at=None).exclude(pk=but).exclude(free)
+    if not there.exists():
+        return ""
+    return (
+        f"{account} already has an instance called “{name}”. Choose another name, or open that instance and onboard it."
+    )
+
+
 class InstanceName(Question):
     """`instanceName`."""
 
@@ -65,17 +84,9 @@ class InstanceName(Question):
         name: str = self.cleaned_data["name"]
         if not _NAME.fullmatch(name):
             raise forms.ValidationError("Use English letters, digits, spaces and underscores only.")
-        taken = (
-            Instance.objects.filter(account=self.situation.account, name__iexact=name, gone_at=None)
-            .exclude(pk=self.situation.instance.pk)
-            .exclude(status="cancelled")
-            .exists()
-        )
+        taken = name_taken(self.situation.account, name, self.situation.instance.pk or 0)
         if taken:
-            raise forms.ValidationError(
-                f"{self.situation.account} already has an instance called “{name}”. Choose another name, "
-                "or open that instance and onboard it."
-            )
+            raise forms.ValidationError(taken)
         return name
 
 
@@ -187,6 +198,17 @@ class Partners(Question):
         return cleaned
 
 
+def _others(situation: Situation) -> QuerySet[Instance]:
+    return Instance.objects.filter(account=situation.account).exclude(pk=situation.instance.pk)
+
+
+def _stands_already(other: Instance) -> str:
+    return f"AMC has the instance “{other}” ({other.instance_id}) already, and it stands in the portal under Instances."
+
+
+_INSTEAD = "Open it there and onboard it, or choose another name for this one."
+
+
 CREATED = Until(
     path="instance.creationStatus",
     # SUCCEEDED is the old name of COMPLETED.
@@ -266,6 +288,12 @@ class CreateInstance(GuideStep):
             ),
         ]
 
+    def objection(self, situation: Situation) -> str:
+        # The look would find it, and it can't be the instance of two onboardings.
+        made = _others(situation).filter(gone_at=None).exclude(instance_id="").exclude(creation_status="FAILED")
+        other = made.filter(name=situation.answer(self.key, "name", "name")).first()
+        return f"{_stands_already(other)} {_INSTEAD}" if other is not None else ""
+
     def foresee(self, situation: Situation) -> dict[str, str]:
         name = situation.answer(self.key, "name", "name")
         found = (
@@ -279,7 +307,17 @@ class CreateInstance(GuideStep):
     def note(self, situation: Situation, call: str, output: Any, now: datetime) -> None:
         seen = output.get("instance", {})
         instance = situation.instance
-        instance.instance_id = seen.get("instanceId") or instance.instance_id
+        found = seen.get("instanceId") or ""
+        other = _others(situation).filter(instance_id=found).first() if found else None
+        if other is not None:
+            raise Fix(
+                _stands_already(other),
+                why="What AMC has made once can't be the instance of two onboardings.",
+                who="Analyst",
+                todo=_INSTEAD,
+                code="StandsAlready",
+            )
+        instance.instance_id = found or instance.instance_id
         instance.name = seen.get("instanceName") or instance.name
         instance.creation_status = seen.get("creationStatus") or ""
         instance.aws_account_id = seen.get("awsAccountId") or instance.aws_account_id

@@ -231,8 +231,11 @@ def instance(request: HttpRequest, pk: int) -> HttpResponse:
         context["state"] = f"{page.instance.status}.{page.instance.steps_done}"
         context["next"] = next_step(page.onboarding, page.may_ask) if not moving else None
         context["news"] = page.instance.get_status_display() if seen and seen != context["state"] else ""
+        context["stands"] = page.instance.status == InstanceStatus.CANCELLED and bool(page.instance.instance_id)
     else:
         context["facts"] = facts(page.instance)
+    if not page.onboarding or context["stands"]:
+        # What AMC has can be onboarded, also after an onboarding that was cancelled.
         context["why_not"] = runs.why_not_onboard(page.instance)
         context["why_not_adopt"] = lifecycle.why_not("adopt", page.instance)
     return render_page_or_part(request, "instances/instance.html", "instances/_tasks.html", context)

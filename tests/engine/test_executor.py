@@ -3,13 +3,16 @@
 from datetime import timedelta
 
 import pytest
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, transaction
 
 from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.engine import executor, queue, resume
 from onboarding.engine.clock import tick
+from onboarding.guide.create_instance import CreateInstance, name_taken
 from onboarding.models import AuditEntry, CallRecord, Instance, LogLine, Notice, Role, Step
 from onboarding.services import requests, runs
 from onboarding.services.errors import NotAllowed, Refused
+from tests.engine.conftest import Onboarding
 
 
 def test_the_whole_way(onboarding, amazon):
@@ -422,3 +425,93 @@ def test_whoever_waits_for_a_turn_has_not_failed(onboarding, amazon):
     assert step.log.filter(text="Not our turn yet").count() == 1
     onboarding.clock.skip(0.6)
     assert onboarding.work("create-instance").state == "done"
+
+
+# -- what the database refuses
+
+
+@pytest.mark.parametrize("error", [IntegrityError, DataError, ProgrammingError])
+def test_what_the_database_would_refuse_for_ever_is_not_tried_for_ever(onboarding, amazon, monkeypatch, error):
+    def refuse(*args):
+        raise error("no")
+
+    onboarding.approve(onboarding.until_asked())
+    monkeypatch.setattr(CreateInstance, "note", refuse)
+    step = onboarding.work("create-instance")
+    assert (step.state, step.failure["what"]) == ("failed", "The portal made a mistake.")
+    assert step.failure["code"] == error.__name__
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_out_of_reach_leaves_the_step_to_the_next_worker(onboarding, amazon, monkeypatch, settings, error):
+    def refuse(*args):
+        raise error("gone")
+
+    onboarding.approve(onboarding.until_asked())
+    with monkeypatch.context() as patched:
+        patched.setattr(CreateInstance, "note", refuse)
+        with pytest.raises(error):
+            onboarding.work("create-instance")
+    onboarding.clock.skip(settings.LEASE_SECONDS + 1)
+    assert onboarding.work("create-instance").state == "done"
+    assert amazon.calls["createInstance"] == 1
+
+
+def cancelled_while_amazon_makes_it(onboarding, amazon) -> Instance:
+    amazon.status = "IN_PROGRESS"
+    onboarding.approve(onboarding.until_asked())
+    assert onboarding.work("create-instance").state == "waiting"
+    runs.run_cancel(person=onboarding.analyst, run=onboarding.run, now=onboarding.clock())
+    amazon.status = "COMPLETED"
+    return Instance.objects.get()
+
+
+def test_the_name_of_what_amazon_has_made_is_taken_also_after_a_cancellation(onboarding, amazon):
+    first = cancelled_while_amazon_makes_it(onboarding, amazon)
+    assert (first.status, first.instance_id) == ("cancelled", "amc000000")
+    assert "already has an instance" in name_taken(first.account, "acme us")
+    # What was never made, or came to nothing in Amazon, is in nobody's way.
+    for nothing in ({"creation_status": "FAILED"}, {"instance_id": ""}):
+        with transaction.atomic():
+            Instance.objects.update(**nothing)
+            assert name_taken(first.account, "Acme US") == ""
+            transaction.set_rollback(True)
+
+
+def another(onboarding, name: str) -> Onboarding:
+    run = runs.run_start(person=onboarding.analyst, account=onboarding.run.account, name=name, now=onboarding.clock())
+    return Onboarding(run, onboarding.analyst, onboarding.approver, onboarding.clock)
+
+
+def test_what_stands_in_the_portal_is_not_made_part_of_a_second_onboarding(onboarding, amazon):
+    """Whoever was asked before the portal knew is told by the worker."""
+    first = cancelled_while_amazon_makes_it(onboarding, amazon)
+    Instance.objects.update(instance_id="")
+    second = another(onboarding, "Acme US")
+    request = second.until_asked()
+    Instance.objects.filter(pk=first.pk).update(instance_id="amc000000")
+    second.approve(request)
+    step = second.work("create-instance")
+    assert (step.state, step.failure["code"]) == ("failed", "Objection")
+    assert "“Acme US” (amc000000)" in step.failure["what"] and "onboard it" in step.failure["what"]
+    # Even if it is called otherwise here than in AMC, as after a change there.
+    Instance.objects.filter(pk=first.pk).update(name="Renamed")
+    runs.try_again(person=second.analyst, step=step, now=second.clock())
+    step = second.work("create-instance")
+    assert (step.state, step.failure["code"]) == ("failed", "StandsAlready")
+    assert "“Renamed” (amc000000)" in step.failure["what"] and "onboard it" in step.failure["todo"]
+    assert amazon.calls["createInstance"] == 1
+
+
+def test_what_was_cancelled_while_amazon_made_it_is_onboarded_from_there(onboarding, amazon):
+    first = cancelled_while_amazon_makes_it(onboarding, amazon)
+    with pytest.raises(Refused, match="has not finished"):
+        runs.run_adopt(person=onboarding.analyst, instance=first, now=onboarding.clock())
+    Instance.objects.update(creation_status="COMPLETED")
+    first.refresh_from_db()
+    run = runs.run_adopt(person=onboarding.analyst, instance=first, now=onboarding.clock())
+    again = Onboarding(run, onboarding.analyst, onboarding.approver, onboarding.clock)
+    again.approve(again.until_asked())
+    assert again.work("create-instance").state == "done"
+    assert again.work("collaboration").state == "done"
+    assert amazon.calls["createInstance"] == 1 and Instance.objects.count() == 1

@@ -68,7 +68,8 @@ class Pages:
         return f"/instances/{self.pk}/steps/{key}/{rest}"
 
     def step(self, key: str) -> Step:
-        return Step.objects.select_related("run__account", "run__instance").get(run__instance=self.pk, key=key)
+        steps = Step.objects.select_related("run__account", "run__instance")
+        return steps.filter(run__instance=self.pk, key=key).latest("run__started_at")
 
     def answer(self, key: str, slug: str, **values):
         return self.client.post(self.url(key, f"q/{slug}/"), values)

@@ -68,3 +68,25 @@ def test_start_answer_review_ask_approve_and_watch(account, analyst, approver, a
     assert "data-poll" not in final.content.decode()
     members = text_of(browser.get(f"/instances/{instance.pk}/members/"))
     assert "Amazon" in members and "1111-2222-3333" in members
+
+
+def test_what_was_cancelled_while_amazon_made_it_is_onboarded_from_its_page(pages, amazon):
+    amazon.status = "IN_PROGRESS"
+    pages.approve(pages.until_asked())
+    pages.work("create-instance")
+    url = f"/instances/{pages.pk}/"
+    assert "Onboard Acme US" not in text_of(pages.client.get(url))
+    pages.client.post(f"{url}cancel/", {"typed": "Acme US"})
+    page = text_of(pages.client.get(url))
+    assert "AMC has this instance" in page and "AMC has not finished creating this instance" in page
+    Instance.objects.update(creation_status="COMPLETED")
+    page = text_of(pages.client.get(url))
+    assert "Onboard Acme US" in page and "Take over Acme US" in page
+    refused = pages.client.post("/instances/new/", {"account": Instance.objects.get().account_id, "name": "Acme US"})
+    assert "open that instance and onboard it" in text_of(refused)
+    assert pages.client.post(f"{url}onboard").status_code == 302
+    assert "Onboard Acme US" not in text_of(pages.client.get(url))
+    amazon.status = "COMPLETED"
+    pages.approve(pages.until_asked())
+    assert pages.work("create-instance").state == "done"
+    assert amazon.calls["createInstance"] == 1
