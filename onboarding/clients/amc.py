@@ -7,7 +7,7 @@ reads, downloads as a command and approves is what the client sends.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any, Protocol
@@ -244,11 +244,22 @@ class AmcClient:
             )
         return answer.body
 
-    def pages(self, operation: str, params: Mapping[str, Any] | None, items: str) -> Iterator[dict[str, Any]]:
-        """Every entry of the list `items` in the answers, page by page until `nextToken` is null."""
+    def pages(
+        self,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        items: str,
+        before: Callable[[], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Every entry of the list `items` in the answers, page by page until `nextToken` is null.
+
+        `before` is called ahead of each page's call.
+        """
         wanted = dict(params or {})
         seen: set[str] = set()
         while True:
+            if before is not None:
+                before()
             page = self.call(operation, wanted)
             yield from page.get(items) or []
             token = page.get("nextToken")

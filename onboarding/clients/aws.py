@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -183,10 +183,18 @@ class AwsClient:
         found = plain if isinstance(plain, dict) else {}
         return athena.kept(operation, found) if self.service == "athena" else found
 
-    def pages(self, operation: str, params: Mapping[str, Any] | None, items: str) -> Iterator[dict[str, Any]]:
-        """Every entry of the list `items`, page after page."""
+    def pages(
+        self,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        items: str,
+        before: Callable[[], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Every entry of the list `items`, page after page; `before` is called ahead of each page's call."""
         pages: Iterator[Any] | None = None
         while True:
+            if before is not None:
+                before()
             with counted(self.service, operation) as call:
                 try:
                     if pages is None:

@@ -182,10 +182,9 @@ class _Attempt:
             return self._look_and_wait(call, client, params, situation)
         if call.effect == "read":
             return self._read(call, client, params, situation)
-        renew(self.step, now=self.now())
         if call.look is not None:
             look = _resolved(call.look, situation)
-            found = find(client, look)
+            found = find(client, look, self._renew)
             if call.effect == "delete" and found is MISSING:
                 self._record(call, situation, {}, _Outcome.ADOPTED, "good", f"{call.title}: not there any more")
                 return {}
@@ -237,6 +236,9 @@ class _Attempt:
         self._record(call, situation, output, _Outcome.MADE, "good", f"{call.title}: made")
         return output
 
+    def _renew(self) -> None:
+        renew(self.step, now=self.now())
+
     def _told(self, call: Call, found: Any, differences: list[tuple[str, Any, Any]]) -> dict[str, Any]:
         told = [{"path": path, "is": is_, "wanted": wanted} for path, is_, wanted in differences]
         return {"differences": self.guide_step.told(call.key, found, told)}
@@ -246,12 +248,12 @@ class _Attempt:
         return str(uuid.uuid5(self.step.run_id, f"{self.step.key}/{call.key}/{self.step.generation}"))
 
     def _read(self, call: Call, client: Client, params: Mapping[str, Any], situation: Situation) -> Any:
-        renew(self.step, now=self.now())
         if call.look is None:
+            self._renew()
             output = client.call(call.operation, params)
         else:
             look = _resolved(call.look, situation)
-            found = find(client, look)
+            found = find(client, look, self._renew)
             if found is MISSING:
                 raise Fix(
                     look.absent or f"{call.title}: not found.",
@@ -285,7 +287,7 @@ class _Attempt:
         until = call.until
         if until is None:
             raise plans.PlanError(f"{call.key} waits for nothing")
-        renew(self.step, now=self.now())
+        self._renew()
         try:
             output = client.call(call.operation, params)
         except Fix as refusal:
@@ -497,8 +499,8 @@ class _Attempt:
                 notices.connection_broken(step.run.account, error.connection, error.what, path="/connections/", now=now)
             return
         if isinstance(error, Fix) and self.call is not None and self.call.account:
-            renew(step, now=now)
-            explain(error, self.call, self.calls, self.outputs, self.outbound)
+            explain(error, self.call, self.calls, self.outputs, self.outbound, self._renew)
+            now = self.now()
         if not isinstance(error, RemoteFailure):
             log.error("the portal made a mistake", exc_info=error)
             error = Fix(
@@ -578,17 +580,22 @@ def _resolved(look: Look, situation: Situation) -> Look:
     )
 
 
-def find(client: Client, look: Look) -> Any:
-    """What the look finds, or MISSING. Raises Fix when more than one of a list fits, unless several are wanted."""
+def find(client: Client, look: Look, before: Callable[[], None] | None = None) -> Any:
+    """What the look finds, or MISSING. Raises Fix when more than one of a list fits, unless several are wanted.
+
+    `before` is called ahead of every single call: a look may be many, each of which may take as long as any.
+    """
     if not look.items:
         try:
+            if before is not None:
+                before()
             return client.call(look.operation, look.params)
         except Fix as failure:
             if says(failure, look.missing):
                 return MISSING
             raise
     try:
-        fitting = list(filter(partial(_fits, look), _candidates(client, look)))
+        fitting = list(filter(partial(_fits, look), _candidates(client, look, before)))
     except Fix as failure:
         if not says(failure, look.missing):
             raise
@@ -611,13 +618,17 @@ def says(failure: Fix, codes: tuple[str, ...]) -> bool:
     return failure.code in codes or str(failure.status) in codes
 
 
-def _candidates(client: Client, look: Look) -> Iterator[Any]:
-    for item in client.pages(look.operation, look.params, look.items):
+def _candidates(client: Client, look: Look, before: Callable[[], None] | None) -> Iterator[Any]:
+    # Nothing is said of `before` to a client where there is none.
+    pages = client.pages if before is None else partial(client.pages, before=before)
+    for item in pages(look.operation, look.params, look.items):
         if not look.detail:
             yield item
         # What is ignored by what the list says already is not asked about.
         elif not _ignored(look, item):
             asked = {name: dig(item, path) for name, path in look.detail_param.items()}
+            if before is not None:
+                before()
             yield client.call(look.detail, {**look.params, **asked})
 
 

@@ -5,7 +5,7 @@ It is put under `documents` and `comparison` of the failure's details, which the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from onboarding.clients.failures import RemoteFailure
@@ -24,16 +24,24 @@ _PLACES = {
 Outputs = Mapping[str, Mapping[str, Any]]
 
 
-def explain(failure: RemoteFailure, call: Call, plan: Sequence[Call], outputs: Outputs, outbound: Outbound) -> None:
-    """Add to the failure of `call` what its role has to look like, if it is about one. Never raises.
+def explain(
+    failure: RemoteFailure,
+    call: Call,
+    plan: Sequence[Call],
+    outputs: Outputs,
+    outbound: Outbound,
+    before: Callable[[], None],
+) -> None:
+    """Add to the failure of `call` what its role has to look like, if it is about one. Raises only what `before` does.
 
-    `plan` is the step's, `outputs` what its calls and earlier steps have brought so far.
+    `plan` is the step's, `outputs` what its calls and earlier steps have brought so far; `before` is called ahead of
+    each call to IAM.
     """
     message = str(failure.details.get("message") or "")
     if "iam:PassRole" in message:
         failure.details["documents"] = pass_role(call)
     elif roles := [one for one in plan if _describes_role(one) and f"/{one.params['RoleName']}" in message]:
-        failure.details["comparison"] = list(compare(roles, outputs, outbound))
+        failure.details["comparison"] = list(compare(roles, outputs, outbound, before))
 
 
 def pass_role(call: Call) -> list[dict[str, Any]]:
@@ -58,7 +66,9 @@ def _describes_role(call: Call) -> bool:
     return call.service == "iam" and call.operation in _PLACES and call.look is not None
 
 
-def compare(calls: Iterable[Call], outputs: Outputs, outbound: Outbound) -> Iterable[dict[str, Any]]:
+def compare(
+    calls: Iterable[Call], outputs: Outputs, outbound: Outbound, before: Callable[[], None]
+) -> Iterable[dict[str, Any]]:
     """Each statement that the calls require of a role, and the one of the same name that is there now.
 
     `actual` is None where there is none, or where IAM could not be asked; `read` tells the two apart.
@@ -71,6 +81,7 @@ def compare(calls: Iterable[Call], outputs: Outputs, outbound: Outbound) -> Iter
             continue  # what it names is not made yet
         required[str(call.params.get("PolicyName") or "Trust policy")] = call, document
     for policy, (call, document) in required.items():
+        before()
         actual = _actual(call, outbound)
         there = {one.get("Sid"): one for one in statements(actual)}
         for statement in statements(document):

@@ -58,8 +58,16 @@ class IdentityClient:
             raise PlanError(f"identity has no operation {operation}")
         return operations[operation](params or {})
 
-    def pages(self, operation: str, params: Mapping[str, Any] | None, items: str) -> Iterator[dict[str, Any]]:
+    def pages(
+        self,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        items: str,
+        before: Callable[[], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Nothing is listed."""
+        if before is not None:
+            before()
         yield from self.call(operation, params).get(items, [])
 
     def _version(self, params: Mapping[str, Any]) -> DatasetVersion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from onboarding.clients.amc import AmcClient
@@ -22,8 +22,10 @@ class Client(Protocol):
         """Make one call and return its answer."""
         ...
 
-    def pages(self, operation: str, params: Mapping[str, Any], items: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list operation, page after page."""
+    def pages(
+        self, operation: str, params: Mapping[str, Any], items: str, before: Callable[[], None] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list operation, page after page; `before` is called ahead of each page's call."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -43,6 +44,7 @@ class Amazon:
         self.calls: Counter[str] = Counter()
         self.sent: list[tuple[str, dict]] = []
         self.hook = None
+        self.page_size = 100
 
     def call(self, operation: str, params: dict) -> dict:
         self.calls[operation] += 1
@@ -56,8 +58,15 @@ class Amazon:
             raise self.after[operation].pop(0)
         return answer
 
-    def pages(self, operation: str, params: dict, items: str):
-        yield from self.call(operation, params)[items]
+    def pages(self, operation: str, params: dict, items: str, before=None):
+        """Of `page_size` items each; an empty list has one page as well."""
+        for start in itertools.count(step=self.page_size):
+            if before is not None:
+                before()
+            listed = self.call(operation, params)[items]
+            yield from listed[start : start + self.page_size]
+            if start + self.page_size >= len(listed):
+                return
 
     def _AmcpLinkListAmcAccounts(self, params: dict) -> dict:
         return {"amcAccounts": self.accounts}

@@ -1,6 +1,7 @@
 """One step carried out: what is made once, what is adopted, what waits, what stops."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, transaction
@@ -8,7 +9,9 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from onboarding.clients.failures import Fix, Later, Reconnect
 from onboarding.engine import executor, queue, resume
 from onboarding.engine.clock import tick
+from onboarding.engine.explain import explain
 from onboarding.guide.create_instance import CreateInstance, name_taken
+from onboarding.guide.plan import Call, Look
 from onboarding.models import AuditEntry, CallRecord, Instance, LogLine, Notice, Role, Step
 from onboarding.services import requests, runs
 from onboarding.services.errors import NotAllowed, Refused
@@ -425,6 +428,79 @@ def test_whoever_waits_for_a_turn_has_not_failed(onboarding, amazon):
     assert step.log.filter(text="Not our turn yet").count() == 1
     onboarding.clock.skip(0.6)
     assert onboarding.work("create-instance").state == "done"
+
+
+# -- a look of many calls
+
+
+def test_a_lease_outlasts_a_look_of_many_pages(onboarding, amazon):
+    onboarding.approve(onboarding.until_asked())
+    step = onboarding.step("create-instance")
+    others = [{"instanceId": f"amcother{n}", "instanceName": f"Other {n}", "awsAccountId": "1"} for n in range(16)]
+    amazon.instances, amazon.page_size = others, 2
+    rivals = []
+
+    def slowly(operation: str) -> None:
+        onboarding.clock.skip(6)
+        rivals.append(executor.claim(step.pk, "rival", now=onboarding.clock()))
+
+    amazon.hook = slowly
+    assert onboarding.work("create-instance").state == "done"
+    assert amazon.calls["listInstances"] == 8 and not any(rivals)
+
+
+class Slow:
+    """A client that tells in which order it was asked, and `before` was called."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def before(self) -> None:
+        self.order.append("renew")
+
+    def call(self, operation: str, params: dict) -> dict:
+        self.order.append(operation)
+        return {"n": params.get("id"), "Role": {}}
+
+    def pages(self, operation: str, params: dict, items: str, before=None):
+        for page in range(2):
+            before()
+            self.order.append(operation)
+            yield from [{"id": page}, {"id": page}]
+
+
+def test_a_lease_is_renewed_before_every_call_of_a_look():
+    slow = Slow()
+    executor.find(
+        slow,
+        Look("ListThings", items="things", detail="GetThing", detail_param={"id": "id"}, several=True),
+        slow.before,
+    )
+    executor.find(slow, Look("GetThing"), slow.before)
+    assert slow.order[::2] == ["renew"] * 7
+    assert slow.order[1::2] == ["ListThings", "GetThing", "GetThing"] * 2 + ["GetThing"]
+
+
+def test_a_lease_is_renewed_before_every_call_that_explains_a_refusal():
+    slow = Slow()
+    roles = [
+        Call(
+            name,
+            name,
+            "iam",
+            "CreateRole",
+            {"RoleName": name, "AssumeRolePolicyDocument": {}, "PolicyName": name},
+            "create",
+            look=Look("GetRole"),
+        )
+        for name in ("a", "b")
+    ]
+    refusal = Fix("no", details={"message": "arn:aws:iam::1:role/a and arn:aws:iam::1:role/b"})
+    outbound = SimpleNamespace(client=lambda *args, **more: slow)
+    for role in roles:
+        role.params["AssumeRolePolicyDocument"]["Statement"] = [{"Sid": role.key, "Effect": "Allow"}]
+    explain(refusal, roles[0], roles, {}, outbound, slow.before)
+    assert slow.order == ["renew", "GetRole"] * 2 and len(refusal.details["comparison"]) == 2
 
 
 # -- what the database refuses
