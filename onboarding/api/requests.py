@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -16,8 +16,6 @@ from onboarding.api.once import once
 from onboarding.api.paging import Page, PageOf, paged
 from onboarding.api.words import PersonName, Pk, PlanRowOut, one_of
 from onboarding.forms.requests import Approve, Comment, SendBack
-from onboarding.guide import render as rendering
-from onboarding.guide.plan import load
 from onboarding.models import AmcAccount, Person, Request, RequestState, RoleName
 from onboarding.selectors import requests as selector
 from onboarding.services import requests as services
@@ -225,11 +223,10 @@ def _request(request: HttpRequest, pk: int) -> Request:
 
 def _detail(person: Person, row: Request) -> RequestDetailOut:
     detail = selector.request_detail(row)
-    foreseen: dict[str, Any] = {one["call"]: one["verdict"] for one in row.findings}
     return RequestDetailOut(
         **RequestOut.of(row).model_dump(exclude={"asked_by"}),
         asked_by=PersonName.of(row.asked_by),
-        plan=[PlanRowOut.of(one) for one in rendering.rows(load(row.plan), foreseen)],
+        plan=[PlanRowOut.of(one) for one in selector.plan_rows(row)],
         changes=[ChangeOut(what=what, before=before, after=after) for what, before, after in detail.changes],
         decisions=[
             DecisionOut(person=PersonName.of(one.person), approved=one.approved, comment=one.comment, at=one.at)

@@ -21,7 +21,6 @@ from onboarding.api.words import PersonName, PlanRowOut, RunId, Slug, one_of
 from onboarding.engine.authority import MAY_ASK
 from onboarding.engine.standing import standing
 from onboarding.forms.requests import AskForApproval
-from onboarding.guide import render as rendering
 from onboarding.guide.procedure import PROCEDURE_TITLES, PROCEDURES, step_of
 from onboarding.guide.step import Question
 from onboarding.models import (
@@ -449,7 +448,7 @@ def _step_out(onboarding: Onboarding, step: Step) -> StepOut:
         run=str(onboarding.run.pk),
         needs=list(guide_step.needs),
         questions=_questions(onboarding, step),
-        plan=[PlanRowOut.of(row) for row in rendering.rows(calls, guide_step.foresee(onboarding.situation))],
+        plan=[PlanRowOut.of(row) for row in selector.plan_rows(onboarding, step, calls)],
         digest=step.digest,
         request=asked,
         calls=[

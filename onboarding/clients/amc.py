@@ -365,6 +365,13 @@ _WORDS: dict[tuple[str, int], tuple[str, str, str]] = {
         "Admin",
         "Check in the AMC console whether it still exists; refresh the list of instances.",
     ),
+    ("getInstanceCollaboration", 404): (
+        "The instance has no collaboration, as one that is not backed by AWS Clean Rooms; or it was deleted, or the "
+        "login may not see it.",
+        "Analyst",
+        "Look at the instance in the AMC console. If it is not backed by AWS Clean Rooms, cancel this and start an "
+        "onboarding under another name.",
+    ),
     ("", 409): (
         "Something with this name exists, or an earlier change is still under way.",
         "Analyst",

@@ -577,6 +577,7 @@ def _resolved(look: Look, situation: Situation) -> Look:
         where=plans.resolve(look.where, known),
         ignore=plans.resolve(look.ignore, known),
         same=plans.resolve(look.same, known),
+        alike=plans.resolve(look.alike, known),
     )
 
 
@@ -650,4 +651,10 @@ def different(found: Any, look: Look) -> list[tuple[str, Any, Any]]:
     """Where what was found is not as wanted: path, what it is, what was wanted."""
     # What is not said at all is nothing, as the scripts have it too.
     there = {path: None if (value := dig(found, path)) is MISSING else value for path in look.same}
-    return [(path, there[path], wanted) for path, wanted in look.same.items() if there[path] != wanted]
+    unequal = [(path, there[path], wanted) for path, wanted in look.same.items() if there[path] != wanted]
+    said = {path: value for path in look.alike if (value := dig(found, path)) not in (MISSING, None, "")}
+    return unequal + [
+        (path, value, look.alike[path])
+        for path, value in said.items()
+        if str(value).lower() != look.alike[path].lower()
+    ]

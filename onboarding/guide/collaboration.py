@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from onboarding.clients.failures import Fix
+from onboarding.guide.create_instance import GONE, CreateInstance, in_words, partners_wanted
 from onboarding.guide.plan import Call, Until
 from onboarding.guide.step import GuideStep, Situation
 from onboarding.models import CollaborationMember, Instance
 
 _Kind = CollaborationMember.Kind
+READABLE = ("PENDING_ACCEPTANCE", "ACTIVE")
+"""The states in which AMC's side of a collaboration is complete."""
 # Where the collaboration answer keeps which kind of member; the first place that names an account wins.
 _SINGLE = (("customer", _Kind.CUSTOMER), ("creator", _Kind.CREATOR), ("querySubmitter", _Kind.QUERY_SUBMITTER))
 _MANY = (
@@ -64,6 +68,29 @@ def note_collaboration(instance: Instance, collaboration: dict[str, Any], now: d
     CollaborationMember.objects.filter(instance=instance).exclude(seen_at=now).delete()
 
 
+def _check_members(situation: Situation, collaboration: Mapping[str, Any]) -> None:
+    """Raise Fix if the collaboration is not the one that was approved: an instance that is found may have another."""
+    approved = CreateInstance().payload(situation)
+    customer = (collaboration.get("customer") or {}).get("accountId")
+    listed = collaboration.get("customerPartners") or []
+    partners = sorted(str(one.get("accountId")) for one in listed if one.get("status") not in GONE)
+    compared = [
+        ("AWS account", str(customer or approved["awsAccountId"]), str(approved["awsAccountId"])),
+        ("Partners", in_words(partners), in_words(partners_wanted(approved))),
+    ]
+    different = [(label, is_, wanted) for label, is_, wanted in compared if is_ != wanted]
+    if different:
+        raise Fix(
+            "The collaboration has other members than were approved.",
+            why="; ".join(f"{label}: {is_}, approved: {wanted}" for label, is_, wanted in different),
+            who="Analyst",
+            todo="Members can't be changed. Cancel this onboarding. Then onboard the instance again from its own page, "
+            "with the members that it has; or start an onboarding of another instance.",
+            code="Different",
+            details={"differences": [{"path": label, "is": is_, "wanted": wanted} for label, is_, wanted in different]},
+        )
+
+
 class FollowCollaboration(GuideStep):
     """Waits until AMC's side of the collaboration is there and the invitation can be accepted."""
 
@@ -87,7 +114,7 @@ class FollowCollaboration(GuideStep):
                 effect="wait",
                 until=Until(
                     path="collaboration.status",
-                    done=("PENDING_ACCEPTANCE", "ACTIVE"),
+                    done=READABLE,
                     failed={
                         "REJECTED": "The collaboration was rejected in AWS.",
                         "DELETED": "The collaboration was deleted in AWS.",
@@ -99,4 +126,7 @@ class FollowCollaboration(GuideStep):
         ]
 
     def note(self, situation: Situation, call: str, output: Any, now: datetime) -> None:
-        note_collaboration(situation.instance, output.get("collaboration", {}), now)
+        collaboration = output.get("collaboration", {})
+        if collaboration.get("status") in READABLE:
+            _check_members(situation, collaboration)
+        note_collaboration(situation.instance, collaboration, now)

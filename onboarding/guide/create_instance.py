@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 from onboarding.clients.failures import Fix
 from onboarding.guide.plan import Call, Look, Ref, Until
 from onboarding.guide.step import GuideStep, Question, Situation
-from onboarding.models import AmcAccount, AwsConnection, Instance, InstanceStatus
+from onboarding.models import AmcAccount, AwsConnection, CollaborationMember, Instance, InstanceStatus
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -34,6 +34,9 @@ _NOTED = (
     "collaboration_name",
     "seen_at",
 )
+_Kind = CollaborationMember.Kind
+GONE = ("LEFT", "REMOVED")
+"""What a member of a collaboration that is one no more is called."""
 MOST_PARTNERS = 2  # the specification's maxItems of acrCustomerPartners
 
 
@@ -209,6 +212,53 @@ def _stands_already(other: Instance) -> str:
 _INSTEAD = "Open it there and onboard it, or choose another name for this one."
 
 
+_TOLD = {
+    "awsAccountId": "AWS account",
+    "customerCanonicalName": "Advertiser",
+    "s3BucketName": "Bucket of its own (none if backed by AWS Clean Rooms)",
+}
+
+
+def _named(body: Mapping[str, Any]) -> dict[str, str]:
+    # Where none is asked for, AMC takes the account's.
+    return {"customerCanonicalName": body["advertiserName"]} if "advertiserName" in body else {}
+
+
+def partners_wanted(body: Mapping[str, Any]) -> list[str]:
+    """The AWS accounts that a request to create an instance names as partners, in order."""
+    return sorted(str(partner["awsAccountId"]) for partner in body.get("acrCustomerPartners", []))
+
+
+def _partners(instance: Instance) -> list[CollaborationMember] | None:
+    members = list(CollaborationMember.objects.filter(instance=instance)) if instance.pk else []
+    return [one for one in members if one.kind == _Kind.PARTNER and one.status not in GONE] if members else None
+
+
+def known_partners(instance: Instance) -> list[str] | None:
+    """The AWS accounts of the partners that are in an instance's collaboration; None where it was not read yet."""
+    partners = _partners(instance)
+    return None if partners is None else sorted(one.account_id for one in partners)
+
+
+def parties_of(instance: Instance) -> dict[str, Any]:
+    """The answers about partners that an instance's collaboration gives, as far as it was read."""
+    partners = _partners(instance)
+    if partners is None or len(partners) > MOST_PARTNERS:
+        return {}
+    multi = {Parties.slug: {"multi": bool(partners)}}
+    if not partners:
+        return multi
+    named = {f"{name}_{number}": "" for name in ("account", "name") for number in range(1, MOST_PARTNERS + 1)}
+    for number, one in enumerate(partners, 1):
+        named |= {f"account_{number}": one.account_id, f"name_{number}": one.display_name}
+    return {**multi, Partners.slug: named}
+
+
+def in_words(accounts: Sequence[str]) -> str:
+    """AWS accounts as people read them; "none" where there is none."""
+    return ", ".join(accounts) or "none"
+
+
 CREATED = Until(
     path="instance.creationStatus",
     # SUCCEEDED is the old name of COMPLETED.
@@ -272,6 +322,9 @@ class CreateInstance(GuideStep):
                     where={"instanceName": body["instanceName"]},
                     ignore={"creationStatus": ["FAILED"]},
                     same={"awsAccountId": body["awsAccountId"]},
+                    # A bucket of its own has what is not backed by Clean Rooms. Partners are in no list: the step
+                    # that follows the collaboration compares them.
+                    alike={"s3BucketName": "", **_named(body)},
                     wrap="instance",
                 ),
                 token_param="idempotencyToken",  # noqa: S106 - the name of a parameter
@@ -292,17 +345,56 @@ class CreateInstance(GuideStep):
         # The look would find it, and it can't be the instance of two onboardings.
         made = _others(situation).filter(gone_at=None).exclude(instance_id="").exclude(creation_status="FAILED")
         other = made.filter(name=situation.answer(self.key, "name", "name")).first()
-        return f"{_stands_already(other)} {_INSTEAD}" if other is not None else ""
+        if other is not None:
+            return f"{_stands_already(other)} {_INSTEAD}"
+        if not self._is_there(situation) or not (unlike := self._unlike(situation)):
+            return ""
+        listed = "; ".join(f"{label}: {is_}, not {wanted}" for label, is_, wanted in unlike)
+        return f"AMC has the instance “{situation.instance}” already, but it is different. {listed}."
+
+    def _is_there(self, situation: Situation) -> bool:
+        """Whether the run's own instance is in AMC, so that it will be found and not made."""
+        instance = situation.instance
+        there = bool(instance.instance_id) and instance.gone_at is None and instance.creation_status != "FAILED"
+        return there and instance.name == situation.answer(self.key, "name", "name")
+
+    def _unlike(self, situation: Situation) -> list[tuple[str, str, str]]:
+        """Where what AMC has is known to be other than the answers: label, what it is, what was answered."""
+        instance, body = situation.instance, self.payload(situation)
+        found = []
+        if instance.aws_account_id not in ("", body["awsAccountId"]):
+            found.append(("AWS account", instance.aws_account_id, body["awsAccountId"]))
+        advertiser = body.get("advertiserName", "")
+        if advertiser and instance.advertiser_name and instance.advertiser_name.lower() != advertiser.lower():
+            found.append(("Advertiser", instance.advertiser_name, advertiser))
+        if instance.kind != Instance.Kind.COLLABORATION:
+            found.append(("Backed by AWS Clean Rooms", "No", "Yes"))
+        partners, wanted = known_partners(instance), partners_wanted(body)
+        if partners is not None and partners != wanted:
+            found.append(("Partners", in_words(partners), in_words(wanted)))
+        return found
 
     def foresee(self, situation: Situation) -> dict[str, str]:
-        name = situation.answer(self.key, "name", "name")
-        found = (
-            Instance.objects.filter(account=situation.account, name=name, gone_at=None)
-            .exclude(instance_id="")
-            .exclude(creation_status="FAILED")
-            .exists()
-        )
-        return {"instance": "adopt" if found else "make"}
+        return {"instance": "adopt" if self._is_there(situation) else "make"}
+
+    def there(self, situation: Situation) -> dict[str, list[tuple[str, str]]]:
+        if not self._is_there(situation):
+            return {}
+        instance, wanted = situation.instance, in_words(partners_wanted(self.payload(situation)))
+        partners = known_partners(instance)
+        later = f"Read from AMC before anything else is done; if not {wanted}, the onboarding stops"
+        facts = [
+            ("Name", instance.name),
+            ("AMC instance id", instance.instance_id),
+            ("AWS account", instance.aws_account_id),
+            ("Backed by AWS Clean Rooms", "Yes" if instance.kind == Instance.Kind.COLLABORATION else "No"),
+            ("Advertiser", instance.advertiser_name),
+            ("Partners", later if partners is None else in_words(partners)),
+        ]
+        return {"instance": [(label, value) for label, value in facts if value]}
+
+    def told(self, call: str, found: Any, differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**one, "path": _TOLD.get(one["path"], one["path"])} for one in differences]
 
     def note(self, situation: Situation, call: str, output: Any, now: datetime) -> None:
         seen = output.get("instance", {})

@@ -60,10 +60,11 @@ class Look:
     has one of its values; lists of texts are equal in any order. With `several` everything that fits is found, as one
     list under the name `items`. Without `items` the operation gets one thing, and a code of `missing` says there is
     none.
-    What is found is equal when every path of `same` has its value (None: also when nothing is there); `differs` says in
-    words what it means if it is not ("{found}" stands for what is there), `absent` what it means if nothing is found,
-    and `todo` what to do then. `detail` names an operation that is asked about each item before it is judged, with the
-    item's value at the path that `detail_param` maps a parameter to. `wrap` puts a found item under that name,
+    What is found is equal when every path of `same` has its value (None: also when nothing is there) and every path of
+    `alike` has its text, in capitals or not, or has none: what is still being made does not say it all. `differs` says
+    in words what it means if it is not ("{found}" stands for what is there), `absent` what it means if nothing is
+    found, and `todo` what to do then. `detail` names an operation that is asked about each item before it is judged,
+    with the item's value at the path that `detail_param` maps a parameter to. `wrap` puts a found item under that name,
     so that an adopted output has the shape of a created one. With `first`, the first of several that fit is taken: for
     lists that begin with the newest. A refusal with a code of `echo` may be what Amazon says to a repetition of the
     very same call, whose effect can't be seen yet: after an earlier try it is looked for again instead of given up.
@@ -75,6 +76,7 @@ class Look:
     where: Mapping[str, Any] = field(default_factory=dict)
     ignore: Mapping[str, list[Any] | Ref] = field(default_factory=dict)
     same: Mapping[str, Any] = field(default_factory=dict)
+    alike: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     wrap: str = ""
     differs: str = ""
@@ -197,7 +199,7 @@ def dump(calls: Iterable[Call]) -> list[dict[str, Any]]:
 
 # What few calls use is written for those alone: the digest of a plan that waits for its approval stays the same.
 _RARE = ("first", "echo", "there", "one")
-_RARE_IN_LOOKS = (*_RARE, "absent", "todo")
+_RARE_IN_LOOKS = (*_RARE, "absent", "todo", "alike")
 
 
 def _without_rare(values: dict[str, Any], rare: Iterable[str] = _RARE) -> dict[str, Any]:
@@ -289,7 +291,7 @@ def filled(calls: Iterable[Call], outputs: Mapping[str, Mapping[str, Any]], step
     def fill_look(look: Look | None) -> Look | None:
         if look is None:
             return None
-        parts = {name: fill(getattr(look, name)) for name in ("params", "where", "ignore", "same")}
+        parts = {name: fill(getattr(look, name)) for name in ("params", "where", "ignore", "same", "alike")}
         return replace(look, **parts)
 
     return [replace(call, params=fill(call.params), look=fill_look(call.look)) for call in calls]

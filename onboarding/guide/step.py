@@ -156,6 +156,10 @@ class GuideStep:
         """Call key → "make", "adopt" or "none", as far as the portal knows without asking Amazon."""
         return {}
 
+    def there(self, situation: Situation) -> dict[str, list[tuple[str, str]]]:
+        """Call key → what the portal knows of the thing that is adopted, as labels and values."""
+        return {}
+
     def unseen(self, situation: Situation) -> str:
         """What the portal can't see of what people do by themselves, in words; nothing where it can look."""
         return ""

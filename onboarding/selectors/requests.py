@@ -12,7 +12,8 @@ from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce
 
 from onboarding.engine.notices import people_with
-from onboarding.guide.render import differences
+from onboarding.guide.plan import load
+from onboarding.guide.render import PlanRow, differences, rows
 from onboarding.models import Decision, Person, Request, RequestComment, RequestState, person_name, waits_for
 from onboarding.selectors.dashboard import AGES, asked
 
@@ -178,3 +179,10 @@ def request_detail(request: Request) -> RequestDetail:
         previous=previous,
         changes=differences(previous.plan, request.plan) if previous else [],
     )
+
+
+def plan_rows(row: Request) -> list[PlanRow]:
+    """The plan that was asked for, with what was known then of what is there."""
+    verdicts = {one["call"]: one["verdict"] for one in row.findings}
+    there = {one["call"]: [(label, value) for label, value in one["there"]] for one in row.findings if "there" in one}
+    return rows(load(row.plan), verdicts, there)

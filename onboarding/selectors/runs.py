@@ -10,6 +10,7 @@ from onboarding.engine.situations import situation_of
 from onboarding.guide import plan as plans
 from onboarding.guide.plan import Call, load
 from onboarding.guide.procedure import needs_of, step_of, steps_of
+from onboarding.guide.render import PlanRow, rows
 from onboarding.guide.step import GuideStep, Situation
 from onboarding.models import (
     AuditEntry,
@@ -118,6 +119,12 @@ def all_calls_of(onboarding: Onboarding, step: Step) -> list[Call] | None:
         return None
     found = whole if by_others(calls, whole) or not calls else calls
     return plans.filled(found, onboarding.situation.outputs, step.key)
+
+
+def plan_rows(onboarding: Onboarding, step: Step, calls: list[Call]) -> list[PlanRow]:
+    """The step's calls as whoever signs them off reads them, with what the portal knows of what is there."""
+    guide_step, situation = onboarding.guide_step(step), onboarding.situation
+    return rows(calls, guide_step.foresee(situation), guide_step.there(situation))
 
 
 def by_others(calls: list[Call], whole: list[Call]) -> bool:

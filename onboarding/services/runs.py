@@ -17,6 +17,7 @@ from onboarding.engine.moves import MoveRefused, Overtaken, move, unblock, write
 from onboarding.engine.situations import situation_of
 from onboarding.engine.standing import has_left, update_standing
 from onboarding.guide import plan as plans
+from onboarding.guide.create_instance import parties_of
 from onboarding.guide.procedure import PROCEDURE_TITLES, needs_of, step_of, steps_of
 from onboarding.guide.step import GuideStep, Question, Situation
 from onboarding.models import (
@@ -91,6 +92,7 @@ def run_adopt(*, person: Person, instance: Instance, now: datetime) -> Run:
         answers: dict[str, Any] = {"name": {"name": row.name}, "advertiser": {"name": row.advertiser_name}}
         if row.aws_account_id:
             answers["aws-account"] = {"account_id": row.aws_account_id}
+        answers |= parties_of(row)
         Step.objects.filter(run=run, key="create-instance").update(answers=answers)
     return run
 
@@ -247,7 +249,7 @@ def submit(*, person: Person, step: Step, note: str = "", now: datetime) -> Requ
                 step=row,
                 title=act,
                 plan=documents,
-                findings=[{"call": key, "verdict": verdict} for key, verdict in guide_step.foresee(situation).items()],
+                findings=findings(guide_step, situation),
                 digest=digest,
                 approvers_needed=needed,
                 asked_by=person,
@@ -271,6 +273,15 @@ def submit(*, person: Person, step: Step, note: str = "", now: datetime) -> Requ
             now=now,
         )
     return request
+
+
+def findings(guide_step: GuideStep, situation: Situation) -> list[dict[str, Any]]:
+    """What the portal knows, without asking Amazon, of what a step would make: is it there, and what is it like."""
+    there = guide_step.there(situation)
+    return [
+        {"call": key, "verdict": verdict, **({"there": there[key]} if key in there else {})}
+        for key, verdict in guide_step.foresee(situation).items()
+    ]
 
 
 def request_void(step: Step, why: str, *, now: datetime) -> None:

@@ -136,7 +136,7 @@ def _show(
 ) -> HttpResponse:
     detail = selector.request_detail(row)
     guide_step = step_of(row.step.run.procedure, row.step.key)
-    calls = load(row.plan)
+    calls, situation = load(row.plan), situation_of(row.step.run)
     reason = services.why_not_decide(person, row)
     digest = {"digest": row.digest}
     context: dict[str, Any] = {
@@ -144,13 +144,14 @@ def _show(
         "instance": row.step.run.instance,
         "step": row.step,
         "guide_step": guide_step,
-        "sheet": guide_step.sheet(situation_of(row.step.run)),
-        "plan": entries(rendering.rows(calls, {one["call"]: one["verdict"] for one in row.findings})),
+        "sheet": guide_step.sheet(situation),
+        "plan": entries(selector.plan_rows(row)),
         "commands": rendering.commands(calls, row.account),
         "detail": detail,
         "missing": row.approvers_needed - detail.approved,
         "why_not": reason,
         "can_withdraw": not services.why_not_withdraw(person, row),
+        "objection": guide_step.objection(situation) if row.state == RequestState.OPEN else "",
         "stale": row.state == RequestState.OPEN and row.step.digest != row.digest,
         "approve_form": approve_form or Approve(initial=digest, prefix=None, auto_id="approve-%s"),
         "send_back_form": send_back_form or SendBack(initial=digest, auto_id="send-back-%s"),

@@ -334,6 +334,7 @@ def _show_review(request: HttpRequest, page: StepPage, form: AskForApproval, sta
     policy = AccountPolicy.of(account)
     needed = approvers_needed(page.step, calls, policy)
     approvers = []
+    may_submit = page.step.state in (StepState.READY, StepState.FAILED)
     if needed:
         approvers = [one for one in people_with(account, RoleName.APPROVER) if one.pk != page.person.pk]
     return render(
@@ -344,7 +345,7 @@ def _show_review(request: HttpRequest, page: StepPage, form: AskForApproval, sta
             returned=page.returned,
             answers=answer_rows(page),
             sheet=page.guide_step.sheet(page.situation),
-            plan=entries(rendering.rows(calls, page.guide_step.foresee(page.situation))),
+            plan=entries(selector.plan_rows(page.onboarding, page.step, calls)),
             commands=rendering.commands(whole, account),
             changes=any(call.changes for call in calls),
             act=page.guide_step.act(page.situation),
@@ -353,7 +354,8 @@ def _show_review(request: HttpRequest, page: StepPage, form: AskForApproval, sta
             approvers=approvers,
             short=needed > len(approvers),
             unseen=page.guide_step.unseen(page.situation),
-            open=page.step.state == StepState.READY or page.step.state == StepState.FAILED,
+            open=may_submit,
+            objection=page.guide_step.objection(page.situation) if may_submit else "",
         ),
         status=status,
     )
@@ -371,6 +373,10 @@ def answer_rows(page: StepPage) -> list[Row]:
     return rows
 
 
+_AS_SENT = "The call as it is sent"
+_SENT = {"exists": "The call, should it not be there any more"}
+
+
 def entries(rows: list[rendering.PlanRow]) -> list[PlanEntry]:
     """A plan's rows as the design system draws them."""
     return [
@@ -381,7 +387,7 @@ def entries(rows: list[rendering.PlanRow]) -> list[PlanEntry]:
             detail=row.detail,
             call=row.call,
             facts=[(label, account_number(value)) for label, value in row.facts],
-            documents=[Document("The call as it is sent", row.body)] if row.body is not None else [],
+            documents=[Document(_SENT.get(row.effect, _AS_SENT), row.body)] if row.body is not None else [],
         )
         for row in rows
     ]

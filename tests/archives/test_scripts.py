@@ -117,6 +117,8 @@ LOOKS = {
     "equal": (Look("GetThing", same={"name": "one", "no": None, "deep.0.n": 1}), GETS),
     "different": (Look("GetThing", same={"name": "two", "id": "a"}), GETS),
     "different in words": (Look("GetThing", same={"name": "two"}, differs="It is {found}, see `id` $(id)."), GETS),
+    "alike in capitals": (Look("GetThing", alike={"name": "ONE", "none": "x", "no": "y"}), GETS),
+    "alike but not": (Look("GetThing", same={"id": "a"}, alike={"name": "two", "state": ""}), GETS),
     "differently missing": (Look("GetThing", same={"none": None}), GETS),
 }
 

@@ -39,6 +39,7 @@ class Amazon:
         self.instances: list[dict] = []
         self.status = "COMPLETED"
         self.collaboration_status = "PENDING_ACCEPTANCE"
+        self.collaboration: dict = {}
         self.before: dict[str, list[Exception]] = {}
         self.after: dict[str, list[Exception]] = {}
         self.calls: Counter[str] = Counter()
@@ -109,6 +110,7 @@ class Amazon:
                 "status": self.collaboration_status,
                 "customer": member,
                 "amcDataProviders": [{**member, "accountId": "999900001111", "displayName": "Amazon"}],
+                **self.collaboration,
             }
         }
 

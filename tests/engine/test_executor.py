@@ -101,6 +101,99 @@ def test_what_exists_and_differs_stops_and_shows_the_difference(onboarding, amaz
     assert amazon.calls["createInstance"] == 0
 
 
+OTHERS = {
+    "an instance with a bucket of its own, not backed by Clean Rooms": {"s3BucketName": "acme-bucket"},
+    "another advertiser's": {"customerCanonicalName": "Rival"},
+}
+OURS = {
+    "still being made": {"creationStatus": "REQUESTED", "s3BucketName": "", "customerCanonicalName": None},
+    "made": {"creationStatus": "COMPLETED", "s3BucketName": None, "customerCanonicalName": "ACME"},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_exists_under_the_name_but_is_another_is_not_adopted(onboarding, amazon, what):
+    request = onboarding.until_asked()
+    same = {"instanceId": "amcother", "instanceName": "Acme US", "awsAccountId": "111122223333"}
+    amazon.instances.append(same | OTHERS[what])
+    onboarding.approve(request)
+    step = onboarding.work("create-instance")
+    assert (step.state, step.failure["code"]) == ("failed", "Different")
+    assert str(*OTHERS[what].values()) in step.failure["why"]
+    assert amazon.calls["createInstance"] == 0 and Instance.objects.get().instance_id == ""
+
+
+@pytest.mark.parametrize("what", OURS)
+def test_what_exists_and_says_less_is_adopted(onboarding, amazon, what):
+    request = onboarding.until_asked()
+    same = {"instanceId": "amcmine", "instanceName": "Acme US", "awsAccountId": "111122223333"}
+    amazon.instances.append(same | OURS[what])
+    onboarding.approve(request)
+    assert onboarding.work("create-instance").state == "done"
+    assert amazon.calls["createInstance"] == 0
+
+
+def test_any_advertiser_will_do_where_none_was_asked_for(onboarding, amazon):
+    onboarding.confirm()
+    onboarding.work("amc-access")
+    onboarding.describe()
+    onboarding.answer("create-instance", "advertiser", name="")
+    request = onboarding.submit("create-instance")
+    same = {"instanceId": "amcmine", "instanceName": "Acme US", "awsAccountId": "111122223333"}
+    amazon.instances.append({**same, "customerCanonicalName": "Whoever"})
+    onboarding.approve(request)
+    assert onboarding.work("create-instance").state == "done"
+
+
+def partner(account_id: str, status: str = "INVITED") -> dict:
+    return {"accountId": account_id, "displayName": "Partner", "status": status}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "is_"),
+    [
+        ([], [partner("222222222222")], "Partners: 222222222222, approved: none"),
+        (["222222222222"], [], "Partners: none, approved: 222222222222"),
+        (["222222222222"], [partner("333333333333")], "Partners: 333333333333, approved: 222222222222"),
+        (["222222222222"], [partner("222222222222", "LEFT")], "Partners: none, approved: 222222222222"),
+        (["222222222222"], [partner("222222222222")], ""),
+        (["333333333333", "222222222222"], [partner("222222222222"), partner("333333333333")], ""),
+        ([], [partner("222222222222", "REMOVED")], ""),
+    ],
+)
+def test_a_collaboration_has_to_have_the_members_that_were_approved(onboarding, amazon, wanted, there, is_):
+    onboarding.confirm()
+    onboarding.work("amc-access")
+    onboarding.describe()
+    if wanted:
+        onboarding.answer("create-instance", "parties", multi="yes")
+        named = {f"{word}_{n}": f"{one}" for n, one in enumerate(wanted, 1) for word in ("account", "name")}
+        onboarding.answer("create-instance", "partners", **named)
+    amazon.instances.append({"instanceId": "amcmine", "instanceName": "Acme US", "awsAccountId": "111122223333"})
+    onboarding.approve(onboarding.submit("create-instance"))
+    assert onboarding.work("create-instance").state == "done"
+    amazon.collaboration = {"customerPartners": there}
+    # What is not set up yet has not all its members.
+    amazon.collaboration_status = "IN_PROGRESS"
+    assert onboarding.work("collaboration").state == "waiting"
+    amazon.collaboration_status = "PENDING_ACCEPTANCE"
+    onboarding.clock.skip(60)
+    step = onboarding.work("collaboration")
+    if not is_:
+        assert step.state == "done"
+        return
+    assert (step.state, step.failure["code"], step.failure["why"]) == ("failed", "Different", is_)
+    assert step.failure["details"]["differences"][0]["path"] == "Partners"
+
+
+def test_a_collaboration_of_another_account_is_not_gone_on_with(onboarding, amazon):
+    onboarding.approve(onboarding.until_asked())
+    onboarding.work("create-instance")
+    amazon.collaboration = {"customer": partner("999999999999")}
+    step = onboarding.work("collaboration")
+    assert (step.state, step.failure["why"]) == ("failed", "AWS account: 999999999999, approved: 111122223333")
+
+
 def test_one_that_failed_in_amazon_is_not_adopted(onboarding, amazon):
     request = onboarding.until_asked()
     amazon.instances.append(

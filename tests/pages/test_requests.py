@@ -7,8 +7,17 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from onboarding.models import AccountPolicy, Decision, Request, RequestState, StepState
+from onboarding.models import (
+    AccountPolicy,
+    CollaborationMember,
+    Decision,
+    Instance,
+    Request,
+    RequestState,
+    StepState,
+)
 from onboarding.services import requests as services
+from onboarding.services import runs
 from tests.engine.conftest import person
 from tests.pages.conftest import text_of
 
@@ -224,3 +233,55 @@ def test_an_expired_request_is_not_approved(asked, pages):
     answer = pages.approve(asked)
     assert "has expired" in text_of(pages.approver_client.get(answer.url))
     assert not Decision.objects.exists()
+
+
+def test_what_exists_is_shown_as_it_is_and_what_is_different_before_it_is_asked_for(pages, analyst, amazon):
+    """An instance that AMC has already, of one account and one advertiser, with a partner as far as it was read."""
+    row = Instance.objects.get()
+    runs.run_cancel(person=analyst, run=row.runs.get(), now=timezone.now())
+    Instance.objects.update(
+        instance_id="amcthere", creation_status="COMPLETED", aws_account_id="111122223333", advertiser_name="Acme"
+    )
+    row.refresh_from_db()
+    runs.run_adopt(person=analyst, instance=row, now=timezone.now())
+    pages.until_ready()
+    pages.describe()
+    review = text_of(pages.client.get(pages.url(KEY, "review/")))
+    exists = review[review.index("What will happen") : review.index("Where, and can it be undone")]
+    for words in ("Exists, used", "AMC instance id amcthere", "if not none, the onboarding stops"):
+        assert words in exists, exists
+    asked = pages.ask()
+    page = text_of(pages.approver_client.get(f"/requests/{asked.pk}/"))
+    assert "AMC instance id amcthere" in page and "should it not be there any more" in page
+    assert "this will not be done" not in page
+
+    pages.answer(KEY, "aws-account", account_id="444455556666")
+    pages.answer(KEY, "advertiser", name="Another")
+    review = text_of(pages.client.get(pages.url(KEY, "review/")))
+    assert "AWS account: 111122223333, not 444455556666; Advertiser: Acme, not Another" in review
+    exists = review[review.index("What will happen") : review.index("The call, should it")]
+    assert "4444-5555-6666" not in exists and "Another" not in exists
+    pages.client.post(pages.url(KEY, "review/"), {"note": ""})
+    assert not Request.objects.filter(state="open").exists()
+
+
+def test_what_turns_out_different_after_it_was_asked_for_is_said_to_the_approver(pages, analyst, amazon):
+    row = Instance.objects.get()
+    runs.run_cancel(person=analyst, run=row.runs.get(), now=timezone.now())
+    Instance.objects.update(instance_id="amcthere", creation_status="COMPLETED", aws_account_id="111122223333")
+    row.refresh_from_db()
+    runs.run_adopt(person=analyst, instance=row, now=timezone.now())
+    asked = pages.until_asked()
+    CollaborationMember.objects.create(
+        instance=row, kind="partner", account_id="222233334444", status="INVITED", seen_at=timezone.now()
+    )
+    page = text_of(pages.approver_client.get(f"/requests/{asked.pk}/"))
+    assert "this will not be done" in page and "Partners: 222233334444, not none" in page
+    pages.approve(asked)
+    assert pages.work(KEY).failure["code"] == "Objection"
+    # What was read of it is answered already by the next onboarding.
+    row.refresh_from_db()
+    runs.run_cancel(person=analyst, run=row.runs.latest("started_at"), now=timezone.now())
+    runs.run_adopt(person=analyst, instance=row, now=timezone.now())
+    answers = pages.step(KEY).answers
+    assert answers["parties"] == {"multi": True} and answers["partners"]["account_1"] == "222233334444"

@@ -107,6 +107,7 @@ _LOOK_PARTS = (
     "where",
     "ignore",
     "same",
+    "alike",
     "missing",
     "wrap",
     "differs",

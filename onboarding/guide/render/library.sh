@@ -174,7 +174,11 @@ finds() {
 is_same() {
   jq -r "$JQ"'$look[0] as $look | . as $found
     | [$look.same // {} | to_entries[] | .key as $path | .value as $wanted | ($found | at($path)) as $is
-      | select(($is | if . == missing then null else . end) != $wanted) | {$path, $is, $wanted}] as $all
+      | select(($is | if . == missing then null else . end) != $wanted) | {$path, $is, $wanted}] as $unequal
+    | [$look.alike // {} | to_entries[] | .key as $path | .value as $wanted | ($found | at($path)) as $is
+      | select($is != missing and $is != null and $is != "")
+      | select(($is | tostring | ascii_downcase) != ($wanted | ascii_downcase)) | {$path, $is, $wanted}] as $unlike
+    | ($unequal + $unlike) as $all
     | ($all | map("\(.path) is \(.is | shown), wanted \(.wanted | tojson)") | join("; ")) as $why
     | if ($all | length) == 0 then ""
       elif ($look.differs // "") == "" then "It exists already, but is different: \($why)"

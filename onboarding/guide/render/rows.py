@@ -46,19 +46,28 @@ class PlanRow:
     undo: str = ""
 
 
-def rows(calls: Iterable[Call], foreseen: Mapping[str, str] | None = None) -> list[PlanRow]:
-    """The calls in order. `foreseen` is call key → "make", "adopt" or "none", as far as the portal knows."""
-    known = foreseen or {}
+Facts = Sequence[tuple[str, str]]
+
+
+def rows(
+    calls: Iterable[Call], foreseen: Mapping[str, str] | None = None, there: Mapping[str, Facts] | None = None
+) -> list[PlanRow]:
+    """The calls in order. `foreseen` is call key → "make", "adopt" or "none", as far as the portal knows.
+
+    `there` is call key → what is known of the thing that is adopted: it has that, and not what would be made.
+    """
+    known, exists = foreseen or {}, there or {}
     calls = list(calls)
     names = Names(calls)
-    return [_row(call, known.get(call.key, ""), names) for call in calls]
+    return [_row(call, known.get(call.key, ""), exists.get(call.key), names) for call in calls]
 
 
-def _row(call: Call, foreseen: str, names: Names) -> PlanRow:
+def _row(call: Call, foreseen: str, there: Facts | None, names: Names) -> PlanRow:
     effect = _EFFECTS[call.effect]
     kind = KINDS.get(call.operation, "")
     name = call.title.removeprefix(kind).strip() if kind and call.changes else call.title
     detail = ""
+    wanted: Facts = facts_of(call.service, call.params) if call.changes else ()
     if call.effect == "create" and foreseen == "adopt":
         effect, detail = "exists", "It is there already and is used as it is; nothing second is made."
     elif call.each is not None:
@@ -74,7 +83,7 @@ def _row(call: Call, foreseen: str, names: Names) -> PlanRow:
         name=name,
         call=f"{SERVICES.get(call.service, call.service)} · {call.operation}",
         detail=detail,
-        facts=facts_of(call.service, call.params) if call.changes else (),
+        facts=there if effect == "exists" and there is not None else wanted,
         body=json.loads(names.shown(as_json(names.filled(call.params)))) if call.changes else None,
         changes=call.changes,
         undo=call.undo,
