@@ -307,6 +307,10 @@ class AmcClient:
             return login.lost(row, why=why, **facts)
         words = _WORDS.get((operation, answer.status)) or _WORDS.get(("", answer.status)) or _UNKNOWN
         why, who, todo = (text.format(account=self.account or "this AMC account") for text in words)
+        if operation == "createInstance" and answer.status == 400 and said:
+            # It names the answer that has to be changed, and these answers hold nothing personal.
+            why = f"{why} Amazon says: {said}"
+            todo = "Change the answer that Amazon names, and ask again."
         return Fix(
             f"Amazon refused to {spec.words}",
             why=why,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9 _]{3,50}")
 _ADVERTISER = re.compile(r"[A-Za-z0-9 ]+")
+# What Clean Rooms takes as a member's name: a line of text.
+_DISPLAY_NAME = re.compile(r"[\t\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]+")
 _NOTED = (
     "instance_id",
     "name",
@@ -49,6 +51,13 @@ def clean_aws_account(value: str) -> str:
     if not re.fullmatch(r"[0-9]{12}", digits):
         raise forms.ValidationError("An AWS account id has exactly 12 digits, such as 1234-5678-9012.")
     return digits
+
+
+def clean_display_name(value: str) -> str:
+    """A member's display name as Clean Rooms takes it. Raises forms.ValidationError for anything else."""
+    if not _DISPLAY_NAME.fullmatch(value):
+        raise forms.ValidationError("The display name has to be one line, without control characters.")
+    return value
 
 
 def name_taken(account: AmcAccount, name: str, but: int = 0) -> str:
@@ -85,7 +94,9 @@ class InstanceName(Question):
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        if not _NAME.fullmatch(name):
+        # What AMC itself has is as it is.
+        has = self.situation.instance.name if self.situation.instance.instance_id else ""
+        if name != has and not _NAME.fullmatch(name):
             raise forms.ValidationError("Use English letters, digits, spaces and underscores only.")
         taken = name_taken(self.situation.account, name, self.situation.instance.pk or 0)
         if taken:
@@ -98,18 +109,23 @@ class AdvertiserName(Question):
 
     slug = "advertiser"
     heading = "Which advertiser is it for?"
-    hint = "Letters, digits and spaces. Leave it empty if the account has one advertiser only."
+    hint = "3 to 50 letters, digits and spaces. Leave it empty if the account has one advertiser only."
     why = "AMC shows it next to the instance. It can't begin or end with a space."
     name = forms.CharField(label="Advertiser name", required=False, max_length=200, strip=False)
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        if not name:
-            return ""
+        has = self.situation.instance.advertiser_name if self.situation.instance.instance_id else ""
+        if name in ("", has):
+            return name
         if name != name.strip():
             raise forms.ValidationError("The advertiser name can't begin or end with a space.")
         if not _ADVERTISER.fullmatch(name):
             raise forms.ValidationError("Use English letters, digits and spaces only.")
+        if len(name) < 3:
+            raise forms.ValidationError("The advertiser name needs at least 3 characters, or none at all.")
+        if len(name) > 50:
+            raise forms.ValidationError("The advertiser name may have 50 characters at most.")
         return name
 
 
@@ -179,6 +195,13 @@ class Partners(Question):
     def clean_account_2(self) -> str:
         value: str = self.cleaned_data["account_2"]
         return clean_aws_account(value) if value else ""
+
+    def clean_name_1(self) -> str:
+        return clean_display_name(self.cleaned_data["name_1"])
+
+    def clean_name_2(self) -> str:
+        value: str = self.cleaned_data["name_2"]
+        return clean_display_name(value) if value else ""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

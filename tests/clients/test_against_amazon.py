@@ -16,8 +16,10 @@ def test_an_instance_is_created_read_listed_and_deleted(connected):
     again = client.call("createInstance", {**NEW, "idempotencyToken": "t-1"})["instance"]
     assert made["instanceId"] == again["instanceId"]
     assert client.call("getInstance", {"instanceId": made["instanceId"]})["instance"]["instanceName"] == "Acme US"
-    names = [one["instanceName"] for one in client.pages("listInstances", {"limit": 1}, "instances")]
-    assert names.count("Acme US") == 1
+    pages = []
+    listed = client.pages("listInstances", {"limit": 1}, "instances", before=lambda: pages.append(1))
+    names = [one["instanceName"] for one in listed]
+    assert names.count("Acme US") == 1 and len(pages) == len(names) > 1
     collaboration = client.call("getInstanceCollaboration", {"instanceId": made["instanceId"]})["collaboration"]
     assert collaboration["status"]
     assert (
@@ -43,6 +45,9 @@ def test_what_amazon_refuses_is_told_in_plain_words(connected):
     with pytest.raises(Fix) as caught:
         AmcClient.of(connected).call("createInstance", {**NEW, "instanceName": "No!"})
     assert "instanceName" in caught.value.details["amazon"]
+    # Which answer it is about is said openly.
+    assert caught.value.why.endswith(caught.value.details["amazon"]) and "Amazon says: instanceName" in caught.value.why
+    assert "that Amazon names" in caught.value.todo
     assert caught.value.request_id
 
 

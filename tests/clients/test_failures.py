@@ -128,7 +128,16 @@ def test_a_refusal_says_what_why_who_and_what_to_do(answering, status):
     assert failure.why and failure.who and failure.todo
     assert failure.code == str(status) and failure.request_id == "req-1"
     assert failure.details["amazon"] == "said by Amazon"
-    assert "said by Amazon" not in failure.what + failure.why + failure.todo
+    assert "said by Amazon" not in failure.what + failure.todo
+    # Of a refused creation Amazon's own words name the answer that has to be changed.
+    assert ("Amazon says: said by Amazon" in failure.why) == (status == 400)
+
+
+def test_what_amazon_says_of_other_calls_may_be_personal_and_stays_below(answering):
+    client, _ = answering(lambda _: refusal(400))
+    with pytest.raises(Fix) as caught:
+        client.call("inviteUsers", {})
+    assert "said by Amazon" not in caught.value.why
 
 
 def test_the_account_is_named_where_the_login_may_not(answering):

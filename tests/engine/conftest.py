@@ -87,6 +87,7 @@ class Amazon:
                 "creationStatus": "REQUESTED",
                 "creationDatetime": None,
                 "token": params["idempotencyToken"],
+                "partners": params.get("acrCustomerPartners", []),
             }
         )
         return {"instance": self.instances[-1]}
@@ -102,13 +103,20 @@ class Amazon:
         return {"advertisers": [], "totalCount": 0}
 
     def _getInstanceCollaboration(self, params: dict) -> dict:
-        member = {"accountId": "111122223333", "displayName": "Customer", "status": "INVITED", "membershipId": ""}
+        made = next((one for one in self.instances if one["instanceId"] == params["instanceId"]), {})
+        account = made.get("awsAccountId", "111122223333")
+        member = {"accountId": account, "displayName": "Customer", "status": "INVITED", "membershipId": ""}
+        partners = [
+            {**member, "accountId": one["awsAccountId"], "displayName": one["displayName"]}
+            for one in made.get("partners", [])
+        ]
         return {
             "collaboration": {
                 "id": "c-1",
                 "name": f"AMC {params['instanceId']}",
                 "status": self.collaboration_status,
                 "customer": member,
+                "customerPartners": partners,
                 "amcDataProviders": [{**member, "accountId": "999900001111", "displayName": "Amazon"}],
                 **self.collaboration,
             }

@@ -94,6 +94,16 @@ def test_the_same_file_twice_is_one_run(analyst, amazon, queued, clock, file):
     assert Run.objects.count() == Instance.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("AB", "at least 3"), ("A" * 51, "50 characters at most"), ("A&B", "digits and spaces only")]
+)
+def test_the_advertisers_name_is_what_the_specification_takes(analyst, amazon, queued, file, name, words):
+    content = text()
+    assert content.count("      name: Acme\n") == 1
+    with pytest.raises(CommandError, match=rf"line \d+: name: .*{words}"):
+        command("onboard", file(content.replace("      name: Acme\n", f"      name: {name}\n")), "--as", analyst.email)
+
+
 def test_all_or_nothing(analyst, amazon, queued, file):
     path = file(text().replace("1111-2222-3333", "12345"))
     with pytest.raises(CommandError) as caught:

@@ -31,6 +31,8 @@ def ready(pages):
         ("advertiser", "name", " Acme", "begin or end with a space"),
         ("advertiser", "name", "Acme ", "begin or end with a space"),
         ("advertiser", "name", "Acme & Sons", "English letters, digits and spaces only"),
+        ("advertiser", "name", "AB", "at least 3 characters"),
+        ("advertiser", "name", "a" * 51, "50 characters at most"),
         ("advertiser", "name", "Acme_Sons", "English letters, digits and spaces only"),
         ("aws-account", "account_id", "", "This field is required"),
         ("aws-account", "account_id", "12345678901", "exactly 12 digits"),
@@ -62,6 +64,8 @@ def test_a_wrong_answer_is_said_at_the_field_and_stays(ready, slug, field, typed
         ("name", {"name": "a" * 50}, {"name": "a" * 50}),
         ("advertiser", {"name": ""}, {"name": ""}),
         ("advertiser", {"name": "Advertiser A"}, {"name": "Advertiser A"}),
+        ("advertiser", {"name": "abc"}, {"name": "abc"}),
+        ("advertiser", {"name": "a" * 50}, {"name": "a" * 50}),
         ("aws-account", {"account_id": "1234-5678-9012"}, {"account_id": "123456789012"}),
         ("aws-account", {"account_id": " 1234 5678 9012 "}, {"account_id": "123456789012"}),
         ("parties", {"multi": "no"}, {"multi": False}),
@@ -71,6 +75,25 @@ def test_a_wrong_answer_is_said_at_the_field_and_stays(ready, slug, field, typed
 def test_a_right_answer_is_kept_on_the_server(ready, slug, values, kept):
     assert ready.answer(KEY, slug, **values).status_code == 302
     assert ready.step(KEY).answers[slug] == kept
+
+
+def test_what_amc_has_already_is_as_it_is(ready):
+    """Its own names pass, whatever was allowed when it was made; any other has to be as the specification wants it."""
+    said = "Acme & Sons – the whole house, " * 3
+    Instance.objects.update(instance_id="amcthere", name="Acme–US", advertiser_name=said)
+    assert ready.answer(KEY, "name", name="Acme–US").status_code == 302
+    assert ready.answer(KEY, "advertiser", name=said).status_code == 302
+    assert ready.answer(KEY, "advertiser", name="Acme & Sons").status_code == 422
+    assert ready.answer(KEY, "name", name="Acme–EU").status_code == 422
+
+
+def test_a_partners_name_is_one_line(ready):
+    ready.answer(KEY, "aws-account", account_id="111122223333")
+    ready.answer(KEY, "parties", multi="yes")
+    one = {"account_1": "222233334444", "name_1": "Source\nData"}
+    refused = ready.answer(KEY, "partners", **one)
+    assert refused.status_code == 422 and "has to be one line" in text_of(refused)
+    assert ready.answer(KEY, "partners", **one | {"name_1": "Müller & Söhne 🙂"}).status_code == 302
 
 
 def test_the_one_connected_aws_account_is_proposed(ready):
