@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -120,7 +121,8 @@ class Call:
     """One call: which operation of which service, with which parameters, and what it is for in words.
 
     `token_param` names a parameter that carries an idempotency token; the engine fills it in for each try, so that it
-    is not part of what is approved. `account` is the AWS account that the call is made in; empty for AMC.
+    is not part of what is approved (`as_sent` adds it). `account` is the AWS account that the call is made in; empty
+    for AMC.
     A call is only made if `given`, where there is one, has a value, and `unless`, where there is one, has none.
     With `each`, a script makes it for every item of the list there; `item` refers to what is in the item. The worker
     has no such calls: it knows the items when its plan is made.
@@ -145,6 +147,21 @@ class Call:
     def changes(self) -> bool:
         """Whether the call changes anything outside the portal."""
         return self.effect in EFFECTS_THAT_CHANGE
+
+
+def token(run: uuid.UUID, step: str, call: str, generation: int) -> str:
+    """The idempotency token of a call: the same for every try, another once what it made has failed for good."""
+    return str(uuid.uuid5(run, f"{step}/{call}/{generation}"))
+
+
+def as_sent(calls: Iterable[Call], run: uuid.UUID, step: str, generation: int) -> list[Call]:
+    """The calls with their idempotency tokens, which are no part of what is approved, among the parameters."""
+    return [
+        replace(call, params={**call.params, call.token_param: token(run, step, call.key, generation)})
+        if call.token_param
+        else call
+        for call in calls
+    ]
 
 
 _REFS = ("given", "unless", "each")

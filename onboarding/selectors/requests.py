@@ -12,10 +12,11 @@ from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce
 
 from onboarding.engine.notices import people_with
-from onboarding.guide.plan import load
+from onboarding.guide.plan import Call, load
 from onboarding.guide.render import PlanRow, differences, rows
 from onboarding.models import Decision, Person, Request, RequestComment, RequestState, person_name, waits_for
 from onboarding.selectors.dashboard import AGES, asked
+from onboarding.selectors.runs import as_sent
 
 PAGE_SIZE = 50
 SHOWS = {"waiting": "Waiting for you", "mine": "Your own", "all": "All"}
@@ -185,4 +186,9 @@ def plan_rows(row: Request) -> list[PlanRow]:
     """The plan that was asked for, with what was known then of what is there."""
     verdicts = {one["call"]: one["verdict"] for one in row.findings}
     there = {one["call"]: [(label, value) for label, value in one["there"]] for one in row.findings if "there" in one}
-    return rows(load(row.plan), verdicts, there)
+    return rows(asked_calls(row), verdicts, there)
+
+
+def asked_calls(row: Request) -> list[Call]:
+    """The calls that were asked for, as they are sent."""
+    return as_sent(load(row.plan), row.step)

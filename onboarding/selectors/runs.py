@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -124,7 +125,12 @@ def all_calls_of(onboarding: Onboarding, step: Step) -> list[Call] | None:
 def plan_rows(onboarding: Onboarding, step: Step, calls: list[Call]) -> list[PlanRow]:
     """The step's calls as whoever signs them off reads them, with what the portal knows of what is there."""
     guide_step, situation = onboarding.guide_step(step), onboarding.situation
-    return rows(calls, guide_step.foresee(situation), guide_step.there(situation))
+    return rows(as_sent(calls, step), guide_step.foresee(situation), guide_step.there(situation))
+
+
+def as_sent(calls: Iterable[Call], step: Step) -> list[Call]:
+    """The calls of a step as its worker sends them next, with their idempotency tokens."""
+    return plans.as_sent(calls, step.run_id, step.key, step.generation)
 
 
 def by_others(calls: list[Call], whole: list[Call]) -> bool:

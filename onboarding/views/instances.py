@@ -455,7 +455,7 @@ def _step_commands(onboarding: Onboarding) -> Iterable[dict[str, Any]]:
             "section": onboarding.guide_step(step).section,
             "key": step.key,
             "known": calls is not None,
-            "commands": rendering.commands(calls, onboarding.run.account) if calls else [],
+            "commands": rendering.commands(run_selector.as_sent(calls or [], step), onboarding.run.account),
             "state": step.state,
         }
 

@@ -15,7 +15,6 @@ from django.views.decorators.http import require_POST, require_safe
 from onboarding.engine.situations import situation_of
 from onboarding.forms.requests import Approve, Comment, SendBack
 from onboarding.guide import render as rendering
-from onboarding.guide.plan import load
 from onboarding.guide.procedure import step_of
 from onboarding.models import Person, Request, RequestState, RoleName
 from onboarding.numbers import number_of
@@ -136,7 +135,7 @@ def _show(
 ) -> HttpResponse:
     detail = selector.request_detail(row)
     guide_step = step_of(row.step.run.procedure, row.step.key)
-    calls, situation = load(row.plan), situation_of(row.step.run)
+    situation = situation_of(row.step.run)
     reason = services.why_not_decide(person, row)
     digest = {"digest": row.digest}
     context: dict[str, Any] = {
@@ -146,7 +145,7 @@ def _show(
         "guide_step": guide_step,
         "sheet": guide_step.sheet(situation),
         "plan": entries(selector.plan_rows(row)),
-        "commands": rendering.commands(calls, row.account),
+        "commands": rendering.commands(selector.asked_calls(row), row.account),
         "detail": detail,
         "missing": row.approvers_needed - detail.approved,
         "why_not": reason,

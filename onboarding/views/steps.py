@@ -346,7 +346,7 @@ def _show_review(request: HttpRequest, page: StepPage, form: AskForApproval, sta
             answers=answer_rows(page),
             sheet=page.guide_step.sheet(page.situation),
             plan=entries(selector.plan_rows(page.onboarding, page.step, calls)),
-            commands=rendering.commands(whole, account),
+            commands=rendering.commands(selector.as_sent(whole, page.step), account),
             changes=any(call.changes for call in calls),
             act=page.guide_step.act(page.situation),
             needed=needed,

@@ -6,7 +6,9 @@ import pytest
 from django.utils import timezone
 
 from onboarding.clients.aws import forget_sessions
-from onboarding.models import AuditEntry, Dataset, Membership
+from onboarding.guide.render import commands
+from onboarding.models import AuditEntry, Dataset, Membership, Request
+from onboarding.selectors.requests import asked_calls, plan_rows
 from onboarding.services import runs
 from onboarding.services.errors import Refused
 from tests.join.conftest import PARTNER_1, PARTNER_2, PRIMARY, aws, connect
@@ -312,3 +314,14 @@ def test_who_pays_is_asked_only_when_it_is_us(joining, amazon):
         assert joining.work("join").state == "done", joining.step("join").failure
     finally:
         amazon.control("POST", "settings", customer_pays=False)
+
+
+@pytest.mark.django_db
+def test_what_was_shown_for_approval_is_what_went_over_the_wire(joining, amazon):
+    joining.until_invited()
+    (exchange,) = amazon.exchanges("amc:createInstance")
+    asked = Request.objects.get(step__key="create-instance")
+    row = next(one for one in plan_rows(asked) if one.key == "instance")
+    (payload,) = [one.payload for one in commands(asked_calls(asked), asked.account) if one.key == "instance"]
+    assert row.body == json.loads(payload) == exchange["request_body"]
+    assert set(row.body) > {"idempotencyToken", "instanceName"}

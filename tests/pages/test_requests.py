@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from onboarding.guide import plan as plans
 from onboarding.models import (
     AccountPolicy,
     CollaborationMember,
@@ -14,6 +15,7 @@ from onboarding.models import (
     Instance,
     Request,
     RequestState,
+    Step,
     StepState,
 )
 from onboarding.services import requests as services
@@ -285,3 +287,23 @@ def test_what_turns_out_different_after_it_was_asked_for_is_said_to_the_approver
     runs.run_adopt(person=analyst, instance=row, now=timezone.now())
     answers = pages.step(KEY).answers
     assert answers["parties"] == {"multi": True} and answers["partners"]["account_1"] == "222233334444"
+
+
+def test_the_call_is_shown_with_the_token_that_it_is_sent_with(pages, amazon):
+    asked = pages.until_asked()
+    token = plans.token(asked.step.run_id, KEY, "instance", 0)
+    shown = f'"idempotencyToken": "{token}"'
+    for page in (
+        pages.client.get(pages.url(KEY, "review/")),
+        pages.approver_client.get(f"/requests/{asked.pk}/"),
+    ):
+        # In the plan, and in what its curl sends.
+        assert text_of(page).count(shown) == 2
+        assert "Idempotency token" not in text_of(page)
+    assert shown in text_of(pages.client.get(f"/instances/{pages.pk}/commands/"))
+    pages.approve(asked)
+    pages.work(KEY)
+    assert dict(amazon.sent)["createInstance"]["idempotencyToken"] == token
+    # What Amazon has failed to make is asked for anew, with another one.
+    Step.objects.filter(pk=asked.step_id).update(generation=1)
+    assert shown not in text_of(pages.client.get(pages.url(KEY, "review/")))

@@ -67,7 +67,7 @@ def _row(call: Call, foreseen: str, there: Facts | None, names: Names) -> PlanRo
     kind = KINDS.get(call.operation, "")
     name = call.title.removeprefix(kind).strip() if kind and call.changes else call.title
     detail = ""
-    wanted: Facts = facts_of(call.service, call.params) if call.changes else ()
+    wanted: Facts = _facts(call) if call.changes else ()
     if call.effect == "create" and foreseen == "adopt":
         effect, detail = "exists", "It is there already and is used as it is; nothing second is made."
     elif call.each is not None:
@@ -88,6 +88,11 @@ def _row(call: Call, foreseen: str, there: Facts | None, names: Names) -> PlanRo
         changes=call.changes,
         undo=call.undo,
     )
+
+
+def _facts(call: Call) -> Facts:
+    # A token says nothing to people; it stands in the call as it is sent.
+    return facts_of(call.service, {name: value for name, value in call.params.items() if name != call.token_param})
 
 
 def differences(
