@@ -15,6 +15,7 @@ def locked(model: type[Row]) -> QuerySet[Row]:
     Only the model's own rows are locked, not those that are joined to them, and never against whoever merely refers to
     them: PostgreSQL would otherwise have two acts on one account wait for each other.
 
-    Whatever locks several rows goes in this order: a run, its steps, their requests, the instance, the audit log.
+    Whatever locks several rows goes in this order: the AMC account, a run, its steps, their requests, the
+    instance, the audit log.
     """
     return model._default_manager.select_for_update(of=("self",), no_key=True)

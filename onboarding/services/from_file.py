@@ -28,7 +28,7 @@ from onboarding.guide import plan as plans
 from onboarding.guide.identity_work import OPEN
 from onboarding.guide.procedure import PROCEDURES, step_of
 from onboarding.guide.step import GuideStep, Question, Situation
-from onboarding.models import AmcAccount, Person, Request, Run, Step, StepState
+from onboarding.models import AmcAccount, Person, Request, Run, Step, StepState, locked
 from onboarding.services import identity_files, runs
 from onboarding.services.errors import Refused
 
@@ -232,13 +232,15 @@ def onboard(file: OnboardingFile, *, person: Person, now: datetime) -> Run:
     name = file.steps.get("create-instance", {}).get("name", {}).get("name", "")
     problems = [] if name else [Problem(file.line(*named), "the instance has no name", named)]
     with transaction.atomic():
+        # The same file twice at once is one run: whoever comes second goes on with it.
+        locked(AmcAccount).get(pk=account.pk)
         run = (
             Run.objects.filter(account=account, procedure="onboard", instance__name=name, ended_at=None, owner=person)
             .select_related("account", "instance")
             .first()
         )
         if run is None:
-            run = runs.run_start(person=person, account=account, name=name, now=now)
+            run = runs.run_of_new(person=person, account=account, name=name, now=now)
         try:
             _answer_all(file, run, person, now, again=True)
         except FileProblems as error:

@@ -17,7 +17,7 @@ from onboarding.engine.moves import MoveRefused, Overtaken, move, unblock, write
 from onboarding.engine.situations import situation_of
 from onboarding.engine.standing import has_left, update_standing
 from onboarding.guide import plan as plans
-from onboarding.guide.create_instance import parties_of
+from onboarding.guide.create_instance import CreateInstance, InstanceName, name_taken, parties_of
 from onboarding.guide.procedure import PROCEDURE_TITLES, needs_of, step_of, steps_of
 from onboarding.guide.step import GuideStep, Question, Situation
 from onboarding.models import (
@@ -43,18 +43,29 @@ OPEN_STATES = (StepState.BLOCKED, StepState.READY, StepState.AWAITING_APPROVAL, 
 def run_start(*, person: Person, account: AmcAccount, name: str, now: datetime) -> Run:
     """Begin an onboarding for an instance that is still to be made, called `name` for now.
 
-    Raises NotAllowed without the role of analyst (or admin) on the account.
+    Raises NotAllowed without the role of analyst (or admin) on the account, Refused if the name is taken.
     """
     authorize(person, account, *MAY_ASK)
     with transaction.atomic():
-        instance = Instance.objects.create(
-            account=account,
-            name=name.strip() or "New instance",
-            status=InstanceStatus.DRAFT,
-            status_since=now,
-            owner=person,
-        )
-        return begin("onboard", person=person, instance=instance, now=now)
+        # Of two clicks the second waits here, and then finds the name taken.
+        locked(AmcAccount).get(pk=account.pk)
+        taken = name_taken(account, name.strip())
+        if taken:
+            raise Refused(taken)
+        return run_of_new(person=person, account=account, name=name, now=now)
+
+
+def run_of_new(*, person: Person, account: AmcAccount, name: str, now: datetime) -> Run:
+    """What `run_start` does, for whoever holds the account's row in a transaction and has the name checked itself."""
+    authorize(person, account, *MAY_ASK)
+    instance = Instance.objects.create(
+        account=account,
+        name=name.strip() or "New instance",
+        status=InstanceStatus.DRAFT,
+        status_since=now,
+        owner=person,
+    )
+    return begin("onboard", person=person, instance=instance, now=now)
 
 
 def why_not_onboard(instance: Instance) -> str:
@@ -147,7 +158,14 @@ def answer_save(*, person: Person, step: Step, form: Question, now: datetime) ->
     Raises NotAllowed without a role, Refused when the step can't be answered any more.
     """
     authorize(person, step.run.account, *MAY_ASK)
+    names = form.slug == InstanceName.slug and step.key == CreateInstance.key
     with transaction.atomic():
+        if names:
+            # The form has looked before: two may have found the same name free.
+            locked(AmcAccount).get(pk=step.run.account_id)
+            taken = name_taken(step.run.account, form.cleaned_data["name"], step.run.instance_id)
+            if taken:
+                raise Refused(taken)
         row = locked(Step).select_related("run__account", "run__instance").get(pk=step.pk)
         if row.state not in OPEN_STATES:
             raise Refused("This step can no longer be changed: it is being carried out or is completed.")
@@ -174,7 +192,7 @@ def answer_save(*, person: Person, step: Step, form: Question, now: datetime) ->
             update_standing(row.run, list(row.run.steps.order_by("position")), now=now)
         if asked_for:
             request_void(row, "the answers were changed", now=now)
-        if form.slug == "name" and row.key == "create-instance":
+        if names:
             Instance.objects.filter(pk=row.run.instance_id, instance_id="").update(name=after["name"])
         audit.record(
             "answer.saved",

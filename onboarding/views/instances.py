@@ -148,7 +148,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 person=person, account=form.cleaned_data["account"], name=form.cleaned_data["name"], now=timezone.now()
             )
         except Refused as refusal:
-            form.add_error(None, str(refusal))
+            form.add_error("name", str(refusal))
         else:
             return redirect("instance", run.instance_id)
     only = accounts[0] if len(accounts) == 1 else None

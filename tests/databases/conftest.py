@@ -2,6 +2,6 @@
 
 from tests.api.conftest import program
 from tests.engine.conftest import account, amazon, clock, onboarding, queued
-from tests.pages.conftest import admin, analyst, approver
+from tests.pages.conftest import admin, analyst, approver, as_
 
-__all__ = ["account", "admin", "amazon", "analyst", "approver", "clock", "onboarding", "program", "queued"]
+__all__ = ["account", "admin", "amazon", "analyst", "approver", "as_", "clock", "onboarding", "program", "queued"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections import Counter
 
 import pytest
@@ -15,10 +16,11 @@ from onboarding.clients.failures import Fix
 from onboarding.engine.leases import claim, renew
 from onboarding.engine.moves import Overtaken
 from onboarding.guide.mapping_job import claim_refresh
-from onboarding.models import AuditEntry, Decision, KeptAnswer, MappingTable, RequestComment, Run
-from onboarding.services import lifecycle, requests, runs
+from onboarding.models import AuditEntry, Decision, Instance, KeptAnswer, MappingTable, RequestComment, Run
+from onboarding.services import from_file, lifecycle, requests, runs
 from onboarding.services.errors import NotAllowed, Refused
 from scripts.stack import ROOT
+from tests.pages.conftest import text_of
 from tests.simulated import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,6 +97,45 @@ def test_a_request_with_a_key_has_one_effect(onboarding, approver, program, at_o
     assert {(one.status_code, one.content) for one in answers} == {(201, answers[0].content)}
     assert sum("Idempotency-Replayed" in one for one in answers) == 3
     assert at_once(1, RequestComment.objects.count) == [1] == at_once(1, KeptAnswer.objects.count)
+
+
+def test_of_many_clicks_on_start_one_makes_an_onboarding(account, analyst, as_, at_once):
+    browsers = iter([as_(analyst) for _ in range(6)])
+    form = {"account": account.pk, "name": "Acme US"}
+    answers = at_once(6, lambda: next(browsers).post("/instances/new/", form))
+    assert Counter(one.status_code for one in answers) == {302: 1, 422: 5}
+    refused = next(one for one in answers if one.status_code == 422)
+    assert "already has an instance called “Acme US”" in text_of(refused)
+    assert at_once(1, Run.objects.count) == [1] == at_once(1, Instance.objects.count)
+
+
+def test_two_onboardings_do_not_get_one_name(account, analyst, at_once):
+    now = timezone.now()
+    begun = [runs.run_start(person=analyst, account=account, name=name, now=now) for name in ("One", "Two", "Three")]
+    waiting = iter(begun)
+
+    def rename() -> None:
+        step = next(waiting).steps.select_related("run__account", "run__instance").get(key="create-instance")
+        situation = runs.situation_of(step.run)
+        form = runs.question_of(runs.step_of("onboard", step.key), situation, "name")(
+            {"name": "Acme US"}, situation=situation
+        )
+        # All three have looked before any of them is kept.
+        assert form.is_valid()
+        together.wait(20)
+        runs.answer_save(person=analyst, step=step, form=form, now=now)
+
+    together = threading.Barrier(3)
+    assert ends(at_once(3, rename)) == {"NoneType": 1, Refused.__name__: 2}
+    assert at_once(1, Instance.objects.filter(name="Acme US").count) == [1]
+
+
+def test_the_same_file_twice_at_once_is_one_onboarding(account, analyst, at_once):
+    content = (ROOT / "examples" / "single-party.yaml").read_text("utf-8")
+    file = from_file.read(content.replace("ENTITYHARBOURPINE", account.entity_id))
+    now = timezone.now()
+    results = at_once(4, lambda: from_file.onboard(file, person=analyst, now=now))
+    assert len({one.pk for one in results if isinstance(one, Run)}) == 1 and ends(results) == {"Run": 4}, results
 
 
 def test_an_onboarding_is_submitted_once(onboarding, analyst, at_once):
