@@ -245,7 +245,7 @@ class _Attempt:
 
     def _token(self, call: Call) -> str:
         """The same for every try of the same call, so that Amazon, too, can tell a repetition."""
-        return plans.token(self.step.run_id, self.step.key, call.key, self.step.generation)
+        return plans.token(self.step.run_id, self.step.key, call, self.step.generation)
 
     def _read(self, call: Call, client: Client, params: Mapping[str, Any], situation: Situation) -> Any:
         if call.look is None:

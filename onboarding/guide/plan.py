@@ -149,15 +149,18 @@ class Call:
         return self.effect in EFFECTS_THAT_CHANGE
 
 
-def token(run: uuid.UUID, step: str, call: str, generation: int) -> str:
-    """The idempotency token of a call: the same for every try, another once what it made has failed for good."""
-    return str(uuid.uuid5(run, f"{step}/{call}/{generation}"))
+def token(run: uuid.UUID, step: str, call: Call, generation: int) -> str:
+    """The idempotency token of a call: the same for every try, another once what it made has failed for good.
+
+    And another for other answers: with the same one Amazon would refuse them, or answer as if they were the earlier.
+    """
+    return str(uuid.uuid5(run, f"{step}/{call.key}/{generation}/{digest([_to_json(call.params)])}"))
 
 
 def as_sent(calls: Iterable[Call], run: uuid.UUID, step: str, generation: int) -> list[Call]:
     """The calls with their idempotency tokens, which are no part of what is approved, among the parameters."""
     return [
-        replace(call, params={**call.params, call.token_param: token(run, step, call.key, generation)})
+        replace(call, params={**call.params, call.token_param: token(run, step, call, generation)})
         if call.token_param
         else call
         for call in calls

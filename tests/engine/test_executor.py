@@ -194,6 +194,21 @@ def test_a_collaboration_of_another_account_is_not_gone_on_with(onboarding, amaz
     assert (step.state, step.failure["why"]) == ("failed", "AWS account: 999999999999, approved: 111122223333")
 
 
+def test_other_answers_are_sent_with_another_token(onboarding, amazon):
+    """Amazon knows the token of what it was asked for: with other parameters it would refuse it."""
+    refusals = [Fix("Amazon refused it.", code="BadRequest", status=400) for _ in range(2)]
+    amazon.before["createInstance"] = list(refusals)
+    onboarding.approve(onboarding.until_asked())
+    step = onboarding.work("create-instance")
+    runs.try_again(person=onboarding.analyst, step=step, now=onboarding.clock())
+    assert onboarding.work("create-instance").state == "failed"
+    onboarding.answer("create-instance", "advertiser", name="Another")
+    onboarding.approve(onboarding.submit("create-instance"))
+    assert onboarding.work("create-instance").state == "done"
+    tokens = [params["idempotencyToken"] for operation, params in amazon.sent if operation == "createInstance"]
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
 def test_one_that_failed_in_amazon_is_not_adopted(onboarding, amazon):
     request = onboarding.until_asked()
     amazon.instances.append(

@@ -291,7 +291,8 @@ def test_what_turns_out_different_after_it_was_asked_for_is_said_to_the_approver
 
 def test_the_call_is_shown_with_the_token_that_it_is_sent_with(pages, amazon):
     asked = pages.until_asked()
-    token = plans.token(asked.step.run_id, KEY, "instance", 0)
+    call = next(one for one in plans.load(asked.plan) if one.key == "instance")
+    token = plans.token(asked.step.run_id, KEY, call, 0)
     shown = f'"idempotencyToken": "{token}"'
     for page in (
         pages.client.get(pages.url(KEY, "review/")),
