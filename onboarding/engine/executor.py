@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 Now = Callable[[], datetime]
 _Outcome = CallRecord.Outcome
 _ECHO_SECONDS = 1800.0
+_EXISTS = 409
+# Longer than any call can be under way; what exists for another reason is said then.
+_UNDER_WAY_SECONDS = 60.0
 
 
 def worker_name() -> str:
@@ -221,12 +224,15 @@ class _Attempt:
         try:
             output = client.call(call.operation, params)
         except Fix as refusal:
-            if again and call.look is not None and says(refusal, call.look.echo):
+            echo = call.look is not None and says(refusal, call.look.echo)
+            # The call of a worker that was killed may still have been under way when this one looked.
+            under_way = call.look is not None and refusal.status == _EXISTS
+            if again and (echo or under_way):
                 raise Later(
                     f"{call.title}: Amazon refuses a repetition; an earlier try may have done it already.",
                     why=refusal.why,
                     todo=refusal.todo,
-                    give_up=_ECHO_SECONDS,
+                    give_up=_ECHO_SECONDS if echo else _UNDER_WAY_SECONDS,
                     code=refusal.code,
                     status=refusal.status,
                     request_id=refusal.request_id,

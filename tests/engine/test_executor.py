@@ -209,6 +209,34 @@ def test_other_answers_are_sent_with_another_token(onboarding, amazon):
     assert tokens[0] == tokens[1] != tokens[2]
 
 
+def test_a_call_still_under_way_when_its_worker_was_killed_is_waited_for(onboarding, amazon):
+    """The next worker's look came too early, and its own call too late: it looks again and finds what was made."""
+    exists = Fix("It exists already.", code="EntityAlreadyExists", status=409)
+    amazon.before["createInstance"] = [KeyboardInterrupt(), exists]
+    onboarding.approve(onboarding.until_asked())
+    with pytest.raises(KeyboardInterrupt):
+        onboarding.work("create-instance")
+    onboarding.clock.skip(60)
+    step = onboarding.work("create-instance")
+    assert (step.state, step.waiting_for) == ("waiting", "retry")
+    onboarding.clock.skip(5)
+    assert onboarding.work("create-instance").state == "done"
+
+
+def test_what_exists_for_another_reason_is_said_at_once_and_after_a_repetition_soon(onboarding, amazon):
+    amazon.before["createInstance"] = [Fix("It exists already.", code="Conflict", status=409) for _ in range(99)]
+    onboarding.approve(onboarding.until_asked())
+    step = onboarding.work("create-instance")
+    assert (step.state, step.failure["code"]) == ("failed", "Conflict")
+    runs.try_again(person=onboarding.analyst, step=step, now=onboarding.clock())
+    for _ in range(20):
+        step = onboarding.work("create-instance")
+        if step.state == "failed":
+            break
+        onboarding.clock.skip(10)
+    assert (step.state, step.failure["code"]) == ("failed", "Conflict")
+
+
 def test_one_that_failed_in_amazon_is_not_adopted(onboarding, amazon):
     request = onboarding.until_asked()
     amazon.instances.append(
